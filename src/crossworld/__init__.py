@@ -1,0 +1,84 @@
+"""Causal mediation analysis: tables, reasoning, and the inside of neural networks."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossworld.core.analysis import Analysis as Analysis
+    from crossworld.core.analysis import estimate as estimate
+    from crossworld.core.effects import CDE as CDE
+    from crossworld.core.effects import IDE as IDE
+    from crossworld.core.effects import IIE as IIE
+    from crossworld.core.effects import INT_MED as INT_MED
+    from crossworld.core.effects import INT_REF as INT_REF
+    from crossworld.core.effects import NATURAL as NATURAL
+    from crossworld.core.effects import NDE as NDE
+    from crossworld.core.effects import NIE as NIE
+    from crossworld.core.effects import OE as OE
+    from crossworld.core.effects import PM as PM
+    from crossworld.core.effects import PNIE as PNIE
+    from crossworld.core.effects import PSE as PSE
+    from crossworld.core.effects import TE as TE
+    from crossworld.core.effects import TNDE as TNDE
+    from crossworld.core.effects import four_way as four_way
+    from crossworld.core.estimand import Estimand as Estimand
+    from crossworld.core.estimate import Estimate as Estimate
+    from crossworld.core.expression import Cell as Cell
+    from crossworld.core.expression import Y as Y
+    from crossworld.core.identification import Identification as Identification
+    from crossworld.core.parse import estimand as estimand
+    from crossworld.core.regime import G as G
+    from crossworld.core.regime import M as M
+    from crossworld.core.regime import set_ as set_
+    from crossworld.core.scores import Scores as Scores
+    from crossworld.core.table import Effect as Effect
+    from crossworld.core.table import EffectTable as EffectTable
+    from crossworld.infer.bootstrap import Bootstrap as Bootstrap
+    from crossworld.infer.simulation import Simulation as Simulation
+    from crossworld.infer.wald import Wald as Wald
+    from crossworld.spec import load_spec as load_spec
+    from crossworld.tables.regression import Regression as Regression
+    from crossworld.tables.study import TableStudy as TableStudy
+
+_HOME = {
+    "core.analysis": ("Analysis", "estimate"),
+    "core.effects": (
+        "CDE", "IDE", "IIE", "INT_MED", "INT_REF", "NATURAL", "NDE", "NIE", "OE", "PM", "PNIE",
+        "PSE", "TE", "TNDE", "four_way",
+    ),
+    "core.estimand": ("Estimand",),
+    "core.estimate": ("Estimate",),
+    "core.expression": ("Cell", "Y"),
+    "core.identification": ("Identification",),
+    "core.parse": ("estimand",),
+    "core.regime": ("G", "M", "set_"),
+    "core.scores": ("Scores",),
+    "core.table": ("Effect", "EffectTable"),
+    "infer.bootstrap": ("Bootstrap",),
+    "infer.simulation": ("Simulation",),
+    "infer.wald": ("Wald",),
+    "spec": ("load_spec",),
+    "tables.regression": ("Regression",),
+    "tables.study": ("TableStudy",),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+_MODULES = ("datasets", "errors")
+__all__ = sorted([*_WHERE, *_MODULES, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from crossworld.core.provenance import installed
+
+        return installed("crossworld")
+    if name in _MODULES:
+        return import_module(f"crossworld.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'crossworld' has no attribute {name!r}")
+    return getattr(import_module(f"crossworld.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

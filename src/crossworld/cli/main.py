@@ -1,0 +1,67 @@
+"""``crossworld``: the commands, and what their exit codes mean.
+
+0 done; 1 a bug of ours; 2 the input or the usage is wrong; 3 the effect is not identified.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+
+import typer
+
+from crossworld.cli import demo, mediate
+from crossworld.errors import CrossworldError, CrossworldWarning
+
+app = typer.Typer(
+    name="crossworld",
+    help="Causal mediation analysis: how much of an effect travels through which path.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("mediate")(mediate.mediate)
+app.command("run")(mediate.run)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from crossworld.core.provenance import installed
+
+        print(f"crossworld {installed('crossworld')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Causal mediation analysis: how much of an effect travels through which path."""
+
+
+def main() -> None:
+    """Run a command; errors made for people are printed without a traceback."""
+    warnings.simplefilter("ignore", CrossworldWarning)  # results carry and print them
+    try:
+        app()
+    except CrossworldError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        print("\nThis is a bug in crossworld; please report it with the lines above.", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

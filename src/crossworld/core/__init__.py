@@ -1,0 +1,1 @@
+"""The numpy-only types that every front end shares."""

@@ -1,0 +1,242 @@
+"""Specify, identify, estimate, infer: one frozen recipe."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from time import perf_counter
+from typing import Any, Generic
+
+import numpy as np
+
+from crossworld.core.effects import NATURAL
+from crossworld.core.estimand import Estimand, needed
+from crossworld.core.identification import Identification
+from crossworld.core.late import late
+from crossworld.core.protocols import (
+    Array,
+    Estimator,
+    Fit,
+    Inference,
+    Inferred,
+    Prepares,
+    Progress,
+    S,
+)
+from crossworld.core.provenance import Provenance
+from crossworld.core.scores import Scores
+from crossworld.core.table import EffectTable
+from crossworld.errors import DesignError, NotIdentifiedError, SpecError
+
+
+def _wald() -> Inference:
+    inference: Inference = late("infer.wald").Wald()
+    return inference
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis(Generic[S]):
+    """A study, a method, the questions and how uncertainty is measured.
+
+    Parameters
+    ----------
+    study
+        What was observed.
+    estimator
+        A configured method.
+    estimands
+        The questions; te, nde, nie by default.
+    inference
+        Wald intervals by default.
+    level
+        Confidence level in (0, 1).
+    """
+
+    study: S
+    estimator: Estimator[S]
+    estimands: tuple[Estimand, ...] = NATURAL
+    inference: Inference = field(default_factory=_wald)
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.level < 1.0:
+            raise SpecError(f"level must lie between 0 and 1, got {self.level!r}; try 0.95")
+        if not self.estimands:
+            raise SpecError("no effect was asked for; try te, nde, nie")
+        names = [e.name for e in self.estimands]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise SpecError(f"effects are asked twice: {', '.join(twice)}")
+
+    def run(self, *, progress: Progress | None = None) -> EffectTable:
+        """Identify, estimate, infer.
+
+        Raises
+        ------
+        DesignError
+            If an effect asks for something the study does not have.
+        NotIdentifiedError
+            If an effect has no answer from this design.
+        EstimationError
+            If a fit fails.
+        """
+        start = perf_counter()
+        bound = tuple(e.bind(self.study.blocks) for e in self.estimands)
+        cells = needed(bound)
+        if not cells:
+            raise DesignError("the effects asked for involve no counterfactual cell")
+        self.study.check(cells)
+        identification = self.study.identify(bound)
+        if not identification.identified:
+            raise NotIdentifiedError(identification.reason or "the effect is not identified")
+        fit = prepare(self.estimator, self.study, cells)
+        inferred = self.inference.infer(fit, bound, level=self.level, progress=progress)
+        for category, text in inferred.warnings:
+            warnings.warn(text, category, stacklevel=3)
+        return self._table(inferred, identification, bound, perf_counter() - start)
+
+    def _table(
+        self,
+        inferred: Inferred,
+        identification: Identification,
+        bound: tuple[Estimand, ...],
+        seconds: float,
+    ) -> EffectTable:
+        scores = inferred.scores
+        own = dict(scores.diagnostics)
+        told = [*own.pop("warnings", ()), *(text for _, text in inferred.warnings)]
+        heading = self._heading(scores)
+        diagnostics = {
+            "warnings": told,
+            "n_units": len(scores),
+            "n_clusters": scores.n_clusters,
+            "overlap": own.pop("overlap", None),
+            "failed_replicates": inferred.failed_replicates,
+            "level": self.level,
+            "heading": list(heading),
+            **own,
+            **inferred.diagnostics,
+        }
+        provenance = Provenance.now(
+            self.study.sha256(), getattr(self.inference, "seed", None), seconds
+        )
+        return EffectTable(
+            inferred.rows,
+            self.level,
+            heading,
+            bound,
+            scores,
+            late("spec").to_spec(self),
+            identification.to_dict(),
+            diagnostics,
+            (),
+            provenance.to_dict(),
+        )
+
+    def _heading(self, scores: Scores) -> tuple[str, ...]:
+        units = f"{len(scores):,} units"
+        if scores.cluster is not None:
+            units += f" in {scores.n_clusters:,} clusters"
+        models = scores.diagnostics.get("models", {})
+        lines = [self.study.describe(), f"{describe(self.estimator)}, {describe(self.inference)}, {units}"]
+        return (*lines, *(f"  {name}: {model}" for name, model in models.items()))
+
+
+def estimate(
+    study: S,
+    estimator: Estimator[S],
+    estimands: Sequence[Estimand] = NATURAL,
+    *,
+    inference: Inference | None = None,
+    level: float = 0.95,
+    progress: Progress | None = None,
+) -> EffectTable:
+    """Estimate effects in ``study`` with ``estimator``.
+
+    Parameters
+    ----------
+    study
+        A `TableStudy`, `ReasoningStudy` or `PatchStudy`.
+    estimator
+        A configured method for that kind of study.
+    estimands
+        Questions such as ``xw.NIE`` or ``Estimand("mine", Y(1) - Y(1, M(0)))``.
+    inference
+        `Wald` (default), `Bootstrap` or `Simulation`.
+    level
+        Confidence level.
+    progress
+        Called with (done, total) while replicates are computed.
+
+    Returns
+    -------
+    EffectTable
+        One row per estimand.
+    """
+    if isinstance(estimands, Estimand):
+        estimands = (estimands,)
+    wrong = [e for e in estimands if not isinstance(e, Estimand)]
+    if wrong:
+        raise SpecError(
+            f"{wrong[0]!r} is not an estimand; in Python pass values such as xw.NIE or "
+            "xw.Estimand('mine', Y(1) - Y(1, M(0))), or read text with xw.estimand('nie')"
+        )
+    if not hasattr(estimator, "scores"):
+        raise SpecError(f"{estimator!r} is not an estimator; try xw.Regression()")
+    chosen = _wald() if inference is None else inference
+    return Analysis(study, estimator, tuple(estimands), chosen, level).run(progress=progress)
+
+
+def prepare(estimator: Estimator[S], study: S, cells: Sequence[Any]) -> Fit:
+    """Apply a method to a study once."""
+    if isinstance(estimator, Prepares):
+        return estimator.prepare(study, cells)
+    return _Plain(estimator, study, tuple(cells), estimator.scores(study, cells))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain(Generic[S]):
+    """The `Fit` of any estimator: replicates run the method again on resampled units."""
+
+    estimator: Estimator[S]
+    study: S
+    cells: tuple[Any, ...]
+    scores: Scores
+
+    def resampled(self, counts: Array) -> Array:
+        means = np.full((counts.shape[0], len(self.cells)), np.nan)
+        for b, count in enumerate(counts):
+            rows = np.repeat(np.arange(count.size), count.astype(np.int64))
+            try:
+                part = self.estimator.scores(self.study.take(rows), self.cells)
+            except ValueError:
+                continue
+            means[b] = part.means()
+        return means
+
+    def redrawn(self, seed: np.random.SeedSequence, draws: int) -> Array:
+        raise SpecError(
+            f"{describe(self.estimator)} has no coefficients to draw; use Bootstrap or Wald"
+        )
+
+
+def describe(value: Any) -> str:
+    """Write a configured value with the fields that differ from their defaults."""
+    if not is_dataclass(value):
+        return str(value)
+    changed = []
+    for f in fields(value):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        held = getattr(value, f.name)
+        if f.repr and not _same(held, default):
+            text = repr(held)
+            changed.append(f"{f.name}={text if len(text) < 90 else type(held).__name__}")
+    return f"{type(value).__name__}({', '.join(changed)})"
+
+
+def _same(held: Any, default: Any) -> bool:
+    try:
+        return bool(held == default)
+    except ValueError:
+        return False

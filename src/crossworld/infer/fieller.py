@@ -1,0 +1,65 @@
+"""Confidence sets for quotients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from crossworld.core.estimate import Estimate
+from crossworld.core.student import critical
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """A Fieller set: limits, or None with the reason when it is unbounded."""
+
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+
+def fieller(numerator: Estimate, denominator: Estimate, level: float = 0.95) -> Quotient:
+    r"""Confidence set of ``numerator / denominator`` by inverting a test.
+
+    The set holds every :math:`\rho` that the test of :math:`N - \rho D = 0` does not reject:
+
+    .. math:: (N - \rho D)^2 \le c^2 (V_{NN} - 2 \rho V_{ND} + \rho^2 V_{DD}).
+
+    It is an interval when ``D`` differs from 0 at the level, else it is unbounded: the whole line
+    or the outside of an interval.
+
+    Parameters
+    ----------
+    numerator, denominator
+        Estimates from the same units.
+    level
+        Confidence level.
+
+    References
+    ----------
+    Fieller, E. C. (1954). Some problems in interval estimation. JRSS-B 16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> u = np.array([-1.0, 1.0, -1.0, 1.0])
+    >>> q = fieller(Estimate(2.0, u), Estimate(10.0, u[::-1]))
+    >>> round(q.low, 3), round(q.high, 3)
+    (0.093, 0.33)
+    """
+    c2 = critical(level, numerator.df) ** 2
+    n, d = numerator.value, denominator.value
+    a = d * d - c2 * denominator.covariance(denominator)
+    b = n * d - c2 * numerator.covariance(denominator)
+    c = n * n - c2 * numerator.covariance(numerator)
+    if a <= 0.0:
+        inside = b * b - a * c
+        if inside <= 0.0:
+            return Quotient(None, None, "every value is compatible with the data")
+        one, two = (b + math.sqrt(inside)) / a, (b - math.sqrt(inside)) / a
+        low, high = min(one, two), max(one, two)
+        return Quotient(
+            None, None, f"every value outside ({low:.4g}, {high:.4g}) is compatible with the data"
+        )
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    return Quotient((b - root) / a, (b + root) / a)

@@ -1,0 +1,171 @@
+"""Intervals and tests from influence functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from crossworld.core.estimand import Estimand
+from crossworld.core.estimate import Estimate
+from crossworld.core.expression import Cell, Op
+from crossworld.core.protocols import Fit, Inferred, Progress
+from crossworld.core.table import Effect
+from crossworld.errors import (
+    DesignError,
+    EstimationError,
+    RatioWarning,
+    SmallSampleWarning,
+    SpecError,
+)
+from crossworld.infer.fieller import fieller
+
+Warn = Callable[[type[Warning], str], None]
+FEW_CLUSTERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Wald:
+    """Normal-theory intervals from the influence function.
+
+    Parameters
+    ----------
+    small_sample
+        ``"auto"``: with declared clusters, J / (J - 1) and Student's t with J - 1 degrees of
+        freedom; otherwise no factor and normal quantiles. ``"none"``: normal quantiles and no
+        factor throughout.
+    vcov
+        ``"sandwich"`` (HC0 type; by cluster when clusters are declared) or ``"classic"``
+        (model-based: coefficients' covariance from the likelihood, covariates held).
+
+    Notes
+    -----
+    Differences use the plain interval; ``.ratio()`` and ``.odds_ratio()`` the log scale with null
+    1; quotients of contrasts (``pm``) Fieller's set, whose p value tests the numerator.
+    """
+
+    small_sample: Literal["auto", "none"] = "auto"
+    vcov: Literal["sandwich", "classic"] = "sandwich"
+
+    def __post_init__(self) -> None:
+        for name, known in (("small_sample", ("auto", "none")), ("vcov", ("sandwich", "classic"))):
+            if getattr(self, name) not in known:
+                raise SpecError.unknown(f"{name} of Wald", str(getattr(self, name)), known)
+
+    def infer(
+        self,
+        fit: Fit,
+        estimands: Sequence[Estimand],
+        *,
+        level: float,
+        progress: Progress | None = None,
+    ) -> Inferred:
+        """Turn scores into rows."""
+        scores, told = fit.scores, []
+        if not scores.influence:
+            raise DesignError(
+                "these scores are plug-in values without an influence function, so their spread "
+                "is not sampling error; use Bootstrap"
+            )
+        if scores.cluster is not None and self.vcov == "sandwich":
+            if scores.n_clusters < 2:
+                raise DesignError("a clustered interval needs at least 2 clusters, found 1")
+            if scores.n_clusters < FEW_CLUSTERS:
+                told.append(
+                    (SmallSampleWarning, f"only {scores.n_clusters} clusters: intervals are rough")
+                )
+
+        def mean(cell: Cell) -> Estimate:
+            if self.vcov == "classic":
+                return scores.classic_mean(cell)
+            held = scores.mean(cell)
+            return held if self.small_sample == "auto" else _plain(held)
+
+        rows = [
+            row(e, mean, level=level, warn=lambda kind, text: told.append((kind, text)))
+            for e in estimands
+        ]
+        return Inferred(tuple(rows), scores, tuple(told))
+
+
+def _plain(estimate: Estimate) -> Estimate:
+    """Sum influence by cluster and forget the clusters, so no factor and no t applies."""
+    if estimate.cluster is None:
+        return estimate
+    groups = int(estimate.cluster.max()) + 1
+    import numpy as np
+
+    total = np.bincount(estimate.cluster, weights=estimate.influence, minlength=groups)
+    return replace(
+        estimate, influence=total * (groups / estimate.influence.size), cluster=None
+    )
+
+
+def row(
+    estimand: Estimand, mean: Callable[[Cell], Estimate], *, level: float, warn: Warn
+) -> Effect:
+    """Infer one estimand from the estimates of its cells."""
+    expr = estimand.expr
+    if isinstance(expr, Op) and expr.symbol == "/" and not estimand.scale.startswith("excess"):
+        if estimand.scale in ("ratio", "odds_ratio"):
+            return _log_scale(estimand, mean, level, warn)
+        numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
+        if isinstance(numerator, Estimate) and isinstance(denominator, Estimate):
+            return _quotient(estimand, numerator, denominator, level=level, warn=warn)
+    if estimand.scale == "excess" and isinstance(expr, Op):
+        numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
+        return _quotient(estimand, numerator, denominator, level=level, warn=warn)
+    estimate = expr.evaluate(mean)
+    if not isinstance(estimate, Estimate):
+        raise SpecError(f"{estimand} involves no counterfactual cell")
+    low, high = estimate.interval(level)
+    return _effect(estimand.name, estimate, (low, high), estimate.p_value(estimand.null), "wald")
+
+
+def _log_scale(
+    estimand: Estimand, mean: Callable[[Cell], Estimate], level: float, warn: Warn
+) -> Effect:
+    try:
+        log = estimand.expr.evaluate(mean).log()
+    except EstimationError:
+        estimate = estimand.expr.evaluate(mean)
+        warn(
+            RatioWarning,
+            f"{estimand.name} is {estimate.value:.4g}: a quotient that is not positive has no "
+            "interval on the log scale",
+        )
+        return _effect(estimand.name, estimate, (None, None), None, "log-wald")
+    low, high = (math.exp(v) for v in log.interval(level))
+    natural = log.apply(math.exp, math.exp(log.value))
+    return _effect(estimand.name, natural, (low, high), log.p_value(0.0), "log-wald")
+
+
+def _quotient(
+    estimand: Estimand, numerator: Estimate, denominator: Estimate, *, level: float, warn: Warn
+) -> Effect:
+    low, high = denominator.interval(level)
+    found = fieller(numerator, denominator, level)
+    if low <= 0.0 <= high:
+        text = (
+            f"{estimand.name}: the interval of its denominator, [{low:.4g}, {high:.4g}], covers "
+            "0, so the quotient is poorly determined"
+        )
+        warn(RatioWarning, text if found.reason is None else f"{text}; {found.reason}")
+    quotient = numerator / denominator
+    return _effect(
+        estimand.name, quotient, (found.low, found.high), numerator.p_value(0.0), "fieller"
+    )
+
+
+def _effect(
+    term: str,
+    estimate: Estimate,
+    limits: tuple[float | None, float | None],
+    p_value: float | None,
+    method: str,
+) -> Effect:
+    exists = p_value is not None and not math.isnan(p_value)
+    return Effect(
+        term, estimate.value, estimate.std_error, *limits, p_value if exists else None, method
+    )

@@ -1,0 +1,1 @@
+"""Results for people: figures, one HTML page, Markdown. Nothing here estimates anything."""

@@ -1,0 +1,277 @@
+"""What a report says, before it is HTML or Markdown: plain text, in the order it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crossworld.core.table import Effect, EffectTable, number, probability
+from crossworld.report.answer import Answer, answer, interval_name
+from crossworld.report.background import (
+    Background,
+    Pairs,
+    background,
+    method_name,
+    pairs,
+    shown,
+)
+from crossworld.report.glossary import Meaning, explain
+from crossworld.report.terms import read
+from crossworld.report.words import Words, clean, listed, words
+
+_METHODS = {
+    "wald": "Wald",
+    "log-wald": "Wald, log scale",
+    "fieller": "Fieller",
+    "percentile": "bootstrap percentile",
+    "bca": "bootstrap BCa",
+    "simulation": "simulation",
+}
+TESTABLE = {
+    True: "Testable: data could contradict it.",
+    False: "Not testable with these data.",
+}
+_SHOWN_ELSEWHERE = (
+    "warnings",
+    "n_units",
+    "n_clusters",
+    "failed_replicates",
+    "overlap",
+    "level",
+    "heading",
+    "models",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the effects table, written for people."""
+
+    term: str
+    name: str
+    estimate: str
+    std_error: str
+    interval: str
+    p_value: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One assumption and whether data could contradict it."""
+
+    name: str
+    statement: str
+    testable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Why the numbers may be read as effects."""
+
+    lead: str
+    adjust: str
+    claims: tuple[Claim, ...]
+    formula: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One attempt to break the answer."""
+
+    name: str
+    term: str
+    verdict: str
+    original: str
+    refuted: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything a report says, in reading order."""
+
+    words: Words
+    answer: Answer
+    caution: str
+    warnings: tuple[str, ...]
+    facts: Pairs
+    interval: str
+    caption: str
+    rows: tuple[Row, ...]
+    meanings: tuple[Meaning, ...]
+    licence: Licence | None
+    diagnostics: Pairs
+    models: Pairs
+    other_diagnostics: Pairs
+    checks: tuple[Check, ...]
+    background: Background
+
+
+def page(table: EffectTable) -> Page:
+    """Collect what a report says about a result.
+
+    Parameters
+    ----------
+    table
+        A result, fresh or read from a file; both give the same page.
+
+    Examples
+    --------
+    >>> from crossworld.core.table import Effect, EffectTable
+    >>> held = page(EffectTable((Effect("te", 1.0, 0.5, 0.0, 2.0, 0.05, "wald"),), 0.95))
+    >>> held.rows[0].name, held.rows[0].interval
+    ('Total effect', '0.0000 to 2.0000')
+    """
+    document = table.to_dict()
+    spec, told = document["spec"], document["diagnostics"]
+    names = words(spec)
+    asked = {clean(row.term) for row in table}
+    meanings = tuple(explain(read(r, table.estimands), names, beside=asked) for r in table)
+    licence = _licence(document["identification"])
+    return Page(
+        words=names,
+        answer=answer(table, names),
+        caution=_caution(document["identification"]),
+        warnings=tuple(clean(text) for text in table.warnings),
+        facts=_facts(table, spec, told, names),
+        interval=interval_name(table.level),
+        caption=f"Effects of {names.treatment} on {names.outcome}",
+        rows=tuple(_row(row, m.name) for row, m in zip(table, meanings, strict=True)),
+        meanings=meanings,
+        licence=licence,
+        diagnostics=_diagnostics(told, names),
+        models=pairs(told.get("models")),
+        other_diagnostics=pairs({k: v for k, v in told.items() if k not in _SHOWN_ELSEWHERE}),
+        checks=tuple(_check(held) for held in document["refutations"]),
+        background=background(spec, document["provenance"]),
+    )
+
+
+def row_text(table: EffectTable) -> tuple[Row, ...]:
+    """Write the rows alone, for a short rendering."""
+    names = words(table.spec)
+    return tuple(_row(row, explain(read(row, table.estimands), names).name) for row in table)
+
+
+def limits(row: Effect) -> str:
+    """Write an interval in words, also where a limit does not exist.
+
+    Examples
+    --------
+    >>> limits(Effect("pm", 0.3, 0.9, None, None, 0.4, "fieller"))
+    'unbounded'
+    """
+    low, high = row.conf_low, row.conf_high
+    if low is not None and high is not None:
+        return f"{number(low)} to {number(high)}"
+    if low is not None:
+        return f"{number(low)} or more"
+    if high is not None:
+        return f"{number(high)} or less"
+    return "unbounded" if row.conf_method == "fieller" else "not available"
+
+
+def _row(row: Effect, name: str) -> Row:
+    def text(value: float | None) -> str:
+        return "not available" if value is None else number(value)
+
+    p_value = "not available" if row.p_value is None else probability(row.p_value)
+    method = _METHODS.get(row.conf_method, shown(row.conf_method))
+    return Row(
+        clean(row.term), name, text(row.estimate), text(row.std_error), limits(row), p_value, method
+    )
+
+
+def _facts(
+    table: EffectTable, spec: Mapping[str, Any], told: Mapping[str, Any], names: Words
+) -> Pairs:
+    found = [("Compared", f"{names.high} with {names.low} (the reference)")]
+    study = spec.get("study")
+    if isinstance(study, Mapping) and "adjust" in study:
+        adjust = [clean(name) for name in study["adjust"] or ()]
+        found.append(("Adjusted for", listed(adjust, shown=12) or "nothing"))
+        later = [clean(name) for name in study.get("intermediate") or ()]
+        if later:
+            found.append(("Affected by treatment, confounding", listed(later, shown=12)))
+    if told.get("n_units") is not None:
+        found.append(("Sample", _sample(told, names)))
+    if "estimator" in spec:
+        found.append(("Method", method_name(spec["estimator"])))
+    by = method_name(spec["inference"]) if spec.get("inference") else ""
+    found.append(("Intervals", ", ".join(filter(None, (f"{table.level * 100:g}%", by)))))
+    return tuple(found)
+
+
+def _sample(told: Mapping[str, Any], names: Words) -> str:
+    units, clusters = told.get("n_units"), told.get("n_clusters")
+    text = f"{shown(units)} {names.unit}s"
+    if clusters is not None and clusters != units:
+        text += f" in {shown(clusters)} clusters"
+    return text
+
+
+def _caution(identification: Mapping[str, Any]) -> str:
+    by = identification.get("by")
+    if by == "adjustment":
+        return "This reading is causal only if the assumptions listed below hold."
+    if by == "experiment":
+        return "The conditions compared here were run, not inferred from observations."
+    return ""
+
+
+def _licence(identification: Mapping[str, Any]) -> Licence | None:
+    if not identification:
+        return None
+    adjust = [clean(name) for name in identification.get("adjust") or ()]
+    if not identification.get("identified", True):
+        reason = clean(identification.get("reason") or "the effect is not identified")
+        lead = f"Not identified: {reason}."
+    elif identification.get("by") == "experiment":
+        lead = "By experiment: the conditions compared were run, so few assumptions are needed."
+    else:
+        lead = (
+            "By adjustment: these numbers are effects only if every assumption below holds. Where "
+            "data cannot speak, knowledge of how the data came about has to."
+        )
+    claims = tuple(
+        Claim(clean(c.get("name", "")), _sentence(c.get("statement", "")), bool(c.get("testable")))
+        for c in identification.get("assumptions") or ()
+    )
+    conditions = listed(adjust, shown=40)
+    if not conditions and identification.get("by") == "adjustment":
+        conditions = "nothing"
+    return Licence(lead, conditions, claims, identification.get("formula"))
+
+
+def _sentence(text: object) -> str:
+    return f"{clean(text).rstrip('.')}."
+
+
+def _diagnostics(told: Mapping[str, Any], names: Words) -> Pairs:
+    found = [(f"{names.unit.capitalize()}s", shown(told.get("n_units")))]
+    if told.get("n_clusters") != told.get("n_units"):
+        found.append(("Clusters", shown(told.get("n_clusters"))))
+    found.append(("Failed replicates", shown(told.get("failed_replicates"))))
+    overlap = told.get("overlap")
+    if isinstance(overlap, Mapping):
+        return (*found, *((f"Overlap, {key}", text) for key, text in pairs(overlap)))
+    return (*found, ("Overlap", shown(overlap, none="not reported by this method")))
+
+
+def _check(held: Mapping[str, Any]) -> Check:
+    passed = held.get("passed")
+    verdict = "no verdict" if passed is None else "held" if passed else "did not hold"
+    return Check(
+        shown(held.get("name")),
+        shown(held.get("term")),
+        verdict,
+        _figure(held.get("original")),
+        _figure(held.get("refuted")),
+        shown(held.get("detail"), none=""),
+    )
+
+
+def _figure(value: object) -> str:
+    return number(value) if isinstance(value, int | float) else shown(value)

@@ -1,0 +1,212 @@
+"""One document for Python, the command line, the service and every result: spec <-> Analysis.
+
+A spec is a TOML or JSON document with the tables ``[study]``, ``[estimator]``, ``[inference]`` and
+``[ask]`` (DESIGN 3.2, docs/spec.md). Strings become values here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from crossworld import catalog
+from crossworld.core.analysis import Analysis
+from crossworld.core.estimand import Estimand
+from crossworld.core.parse import estimand
+from crossworld.core.table import SCHEMA
+from crossworld.errors import SpecError
+from crossworld.tables.study import TableStudy
+
+SECTIONS = ("study", "estimator", "inference", "ask")
+KINDS = ("table",)
+DEFAULT_EFFECTS = ("te", "nde", "nie")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)
+}
+
+
+def load_spec(source: str | Path | Mapping[str, Any]) -> Analysis[Any]:
+    """Read a spec and return the analysis it describes.
+
+    Parameters
+    ----------
+    source
+        A ``.toml`` or ``.json`` file (a result file will do: its spec is taken), or the document
+        as a mapping. Data paths are relative to the file.
+
+    Raises
+    ------
+    SpecError
+        If a key, name or value is not known; the message names the nearest known one.
+    DesignError
+        If the study does not fit its data.
+    """
+    if isinstance(source, Mapping):
+        return from_document(source, Path())
+    file = Path(source)
+    return from_document(read_document(file), file.parent)
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file."""
+    if not file.is_file():
+        raise SpecError(f"there is no spec file {str(file)!r}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{str(file)!r} cannot be read as text: {error}") from None
+    is_json = file.suffix == ".json" or text.lstrip().startswith("{")
+    try:
+        document = json.loads(text) if is_json else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        kind = "JSON" if is_json else "TOML"
+        raise SpecError(f"{str(file)!r} is not valid {kind}: {error}") from None
+    if not isinstance(document, dict):
+        raise SpecError(f"{str(file)!r} is not a spec: its top level is no table")
+    return document
+
+
+def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
+    """Build the analysis of a document whose data paths are relative to ``folder``."""
+    if document.get("schema") == SCHEMA and "spec" in document:
+        document = document["spec"]
+    _known_keys(document, SECTIONS, "section of the spec")
+    for name in SECTIONS:
+        if not isinstance(document.get(name, {}), Mapping):
+            raise SpecError(f"[{name}] is a table of keys, got {document[name]!r}")
+    if "study" not in document:
+        raise SpecError("the spec has no [study]; it needs at least data and path")
+    study = _study(document["study"], folder)
+    estimator = _named(
+        document.get("estimator", {"name": "Regression"}), catalog.estimators("tables"), "estimator"
+    )
+    inference = _named(
+        document.get("inference", {"name": "Wald"}), catalog.inferences(), "inference"
+    )
+    ask = document.get("ask", {})
+    _known_keys(ask, ("effects", "refute", "level"), "key of [ask]")
+    if ask.get("refute"):
+        raise SpecError.unknown("refuter", str(_texts(ask["refute"], "refute")[0]), ())
+    effects = _texts(ask.get("effects", DEFAULT_EFFECTS), "effects")
+    level = ask.get("level", 0.95)
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        raise SpecError(f"level is a number between 0 and 1, got {level!r}")
+    return Analysis(study, estimator, tuple(map(estimand, effects)), inference, float(level))
+
+
+def to_spec(analysis: Analysis[Any]) -> dict[str, Any]:
+    """Return the document that describes an analysis.
+
+    The data of a study built from a frame in memory is null; its fingerprint is in the provenance.
+    """
+    return {
+        "study": dict(analysis.study.spec()),
+        "estimator": _told(analysis.estimator),
+        "inference": _told(analysis.inference),
+        "ask": {
+            "effects": [_effect_text(e) for e in analysis.estimands],
+            "refute": [],
+            "level": analysis.level,
+        },
+    }
+
+
+def _effect_text(asked: Estimand) -> str:
+    try:
+        if estimand(asked.name).expr == asked.expr:
+            return asked.name
+    except SpecError:
+        pass
+    return str(asked.expr)
+
+
+def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
+    kind = table.get("kind", "table")
+    if kind not in KINDS:
+        raise SpecError.unknown("kind of study", str(kind), KINDS)
+    keys = [k for k in signature(TableStudy.from_frame).parameters if k not in ("frame", "path")]
+    _known_keys(table, ("kind", "data", "path", *keys), "key of [study]")
+    for name in ("data", "path"):
+        if not isinstance(table.get(name), str):
+            raise SpecError(
+                f"[study] needs {name} as text"
+                + ("; the result came from a frame in memory, so say which file holds it"
+                   if name == "data" and table.get(name, 0) is None else "")
+            )
+    for name in ("cluster", "weights", "missing"):
+        if name in table and not isinstance(table[name], str):
+            raise SpecError(f"{name} in [study] is text, got {table[name]!r}")
+    options: dict[str, Any] = {k: table[k] for k in keys if k in table}
+    for name in ("adjust", "intermediate"):
+        if name in options:
+            options[name] = _texts(options[name], name)
+    if "levels" in options:
+        options["levels"] = tuple(_list(options["levels"], "levels"))
+    study = TableStudy.from_frame(folder / table["data"], table["path"], **options)
+    return replace(study, origin=replace(study.origin, data=table["data"]))
+
+
+def _named(table: Mapping[str, Any], classes: Iterable[type], kind: str) -> Any:
+    """Build a configured value from its name and fields."""
+    known = {c.__name__: c for c in classes}
+    options = dict(table)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(f"[{kind}] needs a name; known are: {', '.join(sorted(known))}")
+    if name not in known:
+        raise SpecError.unknown(kind, name, sorted(known))
+    held = {f.name: f for f in fields(known[name]) if f.init}
+    _known_keys(options, tuple(held), f"key of {name}")
+    for key, value in options.items():
+        wanted = _TYPES.get(str(held[key].type))
+        wrong = wanted is not None and not isinstance(value, wanted)
+        if wrong or (isinstance(value, bool) and wanted is not None and bool not in wanted):
+            raise SpecError(f"{key} of {name} is {held[key].type}, got {value!r}")
+    return known[name](**options)
+
+
+def _told(value: Any) -> dict[str, Any]:
+    """Return the name of a configured value and the fields that differ from their defaults."""
+    told: dict[str, Any] = {"name": type(value).__name__}
+    for f in fields(value) if hasattr(value, "__dataclass_fields__") else ():
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        held = _plain(getattr(value, f.name))
+        if held != _plain(default):
+            told[f.name] = held
+    return told
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    formula = getattr(getattr(value, "model", None), "formula", None)
+    return formula if isinstance(formula, str) else f"<{type(value).__name__}>"
+
+
+def _known_keys(table: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    for key in table:
+        if key not in known:
+            raise SpecError.unknown(kind, str(key), known)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{name} is a list, got {value!r}")
+    return list(value)
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    found = _list(value, name)
+    wrong = [v for v in found if not isinstance(v, str)]
+    if wrong:
+        raise SpecError(f"{name} is a list of texts, got {wrong[0]!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Tables: what was observed in rows and columns, and the methods that score its cells."""

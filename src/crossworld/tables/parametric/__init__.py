@@ -1,0 +1,1 @@
+"""The exact parametric engine behind `Regression`: models, laws of cells, stacked scores."""

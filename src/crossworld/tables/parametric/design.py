@@ -1,0 +1,338 @@
+"""Design matrices: as observed, and as they would be under other treatments and mediators.
+
+Every design is kept in coordinates in which its columns are orthonormal over the sample
+(``z = (x - center) @ transform``, mean square 1). Normal equations then lose no accuracy, and one
+step size serves every parameter.
+
+A counterfactual design is decomposed as a polynomial in the numeric mediators it contains,
+``z(m) = sum over k of m^k z_k``. Linear designs (nearly all) are exact; designs that are no
+polynomial of low degree, such as splines of a mediator, are built anew where they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, solve_triangular
+
+from crossworld.errors import EstimationError
+from crossworld.tables.frame import Column
+
+Array = NDArray[np.float64]
+Values = Mapping[str, float | Array]  # a column's replacement: one value, or one per row
+Powers = tuple[int, ...]
+_TOLERANCE = 1e-9
+_MAX_DEGREE = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows cells are averaged over: columns of the study, some held at chosen values."""
+
+    columns: Mapping[str, Column]
+    size: int
+
+    def frame(self, names: Sequence[str], copies: Sequence[Values]) -> Any:
+        """Stack copies of the rows, each with some columns replaced: a pandas frame."""
+        import pandas as pd
+
+        stacked = {}
+        for name in names:
+            column = self.columns[name]
+            parts = [
+                np.broadcast_to(np.asarray(new.get(name, column.values), dtype=float), (self.size,))
+                for new in copies
+            ]
+            values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            stacked[name] = (
+                pd.Categorical.from_codes(values.astype(int), list(column.labels))
+                if column.labels is not None
+                else values
+            )
+        return pd.DataFrame(stacked, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A counterfactual design as a polynomial in ``t = (m - center) / scale``.
+
+    Parameters
+    ----------
+    parents
+        Numeric mediators it depends on.
+    terms
+        Power of each parent -> (n, p) coefficients, or (1, p) where rows agree. None when the
+        design is no polynomial.
+    center, scale
+        Of each parent.
+    """
+
+    parents: tuple[str, ...]
+    terms: Mapping[Powers, Array] | None
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @property
+    def degree(self) -> int:
+        """Total degree; a large number when it is no polynomial."""
+        return 99 if self.terms is None else max((sum(k) for k in self.terms), default=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """The design of one model.
+
+    Parameters
+    ----------
+    formula
+        As written.
+    z
+        Observed rows in orthonormal coordinates, (n, p).
+    names
+        Column names of the raw design, p.
+    transform, center
+        ``z = (x - center) @ transform``.
+    """
+
+    formula: str
+    z: Array
+    names: tuple[str, ...]
+    transform: Array
+    center: Array
+    spec: Any
+    variables: tuple[str, ...]
+    parents: tuple[str, ...]
+    column_parents: tuple[frozenset[str], ...]
+    rows: Rows
+    treatment: str
+    _memo: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def coordinates(self, x: Array) -> Array:
+        """Raw columns to orthonormal coordinates."""
+        return (x - self.center) @ self.transform
+
+    def raw(self, copies: Sequence[Values]) -> Array:
+        """Raw design on stacked copies of the rows, (copies * n, p)."""
+        frame = self.rows.frame(self.variables, copies)
+        if not self.variables:
+            return np.ones((len(copies) * self.rows.size, len(self.names)))
+        with np.errstate(all="ignore"):
+            return np.asarray(self.spec.get_model_matrix(frame, context=_context()), dtype=float)
+
+    def at(self, level: float, fixed: Mapping[str, float]) -> Predictor:
+        """Return the design with the treatment at ``level`` and some parents fixed."""
+        held = tuple(sorted((k, v) for k, v in fixed.items() if k in self.parents))
+        key = (level if self.treatment in self.variables else None, held)
+        if key not in self._memo:
+            self._memo[key] = _decompose(self, {self.treatment: level, **dict(held)})
+        found: Predictor = self._memo[key]
+        return found
+
+
+def _context() -> dict[str, Any]:
+    return {"np": np}
+
+
+def build(
+    formula: str,
+    right: Any,
+    columns: Mapping[str, Column],
+    rows: Rows,
+    *,
+    treatment: str,
+    parents: Sequence[str],
+    weights: Array,
+    intercept: bool = True,
+) -> Design:
+    """Build a design from a checked formula.
+
+    Raises
+    ------
+    EstimationError
+        If columns are collinear, not finite, or outnumber the rows.
+    """
+    from formulaic.errors import FormulaicError
+
+    variables = tuple(sorted(right.required_variables))
+    n = weights.size
+    observed = Rows(columns, n)
+    frame = observed.frame(variables, [{}]) if variables else _index_frame(n)
+    try:
+        with np.errstate(all="ignore"):
+            matrix = _model_spec(right).get_model_matrix(frame, context=_context())
+    except (FormulaicError, ValueError, TypeError) as error:
+        raise EstimationError(f"cannot build the design of {formula!r}: {error}") from None
+    spec = matrix.model_spec
+    x = np.asarray(matrix, dtype=np.float64)
+    names = list(spec.column_names)
+    _check_finite(x, names, formula)
+    keep = [j for j, name in enumerate(names) if intercept or name != "Intercept"]
+    center = np.zeros(len(names)) if intercept else np.average(x, axis=0, weights=weights)
+    transform = np.zeros((len(names), len(keep)))
+    transform[keep] = _orthonormal((x - center)[:, keep], [names[j] for j in keep], formula, weights)
+    found = frozenset(parents)
+    involved = [frozenset[str]()] * len(names)
+    for term, where in spec.term_indices.items():
+        own = frozenset(v for f in term.factors for v in _names_in(str(f.expr), found))
+        for j in where:
+            involved[j] = own
+    return Design(
+        formula, (x - center) @ transform, tuple(names), transform, center, spec, variables,
+        tuple(p for p in parents if any(p in own for own in involved)), tuple(involved), rows,
+        treatment,
+    )
+
+
+def _model_spec(right: Any) -> Any:
+    from formulaic import ModelSpec
+
+    return ModelSpec(formula=right, na_action="ignore", output="numpy", ensure_full_rank=True)
+
+
+def _index_frame(n: int) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"_": np.zeros(n)})
+
+
+def _names_in(expression: str, known: frozenset[str]) -> set[str]:
+    import re
+
+    if expression in known:
+        return {expression}
+    words = set(re.findall(r"`([^`]*)`", expression)) | set(re.findall(r"[A-Za-z_]\w*", expression))
+    return words & known
+
+
+def _check_finite(x: Array, names: Sequence[str], formula: str) -> None:
+    bad = ~np.isfinite(x)
+    if bad.any():
+        which = ", ".join(repr(names[j]) for j in np.flatnonzero(bad.any(axis=0))[:5])
+        raise EstimationError(
+            f"{which} in {formula!r} is not finite in {int(bad.any(axis=1).sum())} rows; check the "
+            "transformation (a logarithm of 0?)"
+        )
+
+
+def _orthonormal(x: Array, names: Sequence[str], formula: str, weights: Array) -> Array:
+    """Transformation that makes the columns orthonormal in weighted mean square."""
+    n, p = int((weights > 0).sum()), x.shape[1]
+    if n <= p:
+        raise EstimationError(
+            f"{formula!r} has {p} parameters but only {n} rows; drop covariates or interactions, "
+            "or find more data"
+        )
+    if p == 0:
+        return np.empty((0, 0))
+    root = np.sqrt(weights / weights.sum())[:, None]
+    size = np.sqrt((x**2 * root**2).sum(axis=0))
+    if (size == 0.0).any():
+        name = names[int(np.argmin(size))]
+        raise EstimationError(f"column {name!r} of {formula!r} is 0 in every row; remove it")
+    factor, order = qr(root * x / size, mode="r", pivoting=True)
+    factor = factor[:p]
+    diagonal = np.abs(np.diag(factor))
+    if diagonal.min() < 1e-9 * diagonal.max():
+        raise EstimationError(_collinear(factor, order, names, formula))
+    upper = np.linalg.qr(root * x / size, mode="r")
+    upper *= np.sign(np.diag(upper))[:, None]
+    inverse = solve_triangular(upper, np.eye(p))
+    return np.asarray(inverse / size[:, None])
+
+
+def _collinear(factor: Array, order: NDArray[np.int64], names: Sequence[str], formula: str) -> str:
+    """Name a column that is a combination of others, and those others."""
+    p = len(names)
+    rank = int((np.abs(np.diag(factor)) >= 1e-9 * np.abs(factor[0, 0])).sum())
+    share = solve_triangular(factor[:rank, :rank], factor[:rank, rank])
+    others = [names[order[j]] for j in range(rank) if abs(share[j]) > 1e-7]
+    listed = ", ".join(map(repr, others[:6])) + (", ..." if len(others) > 6 else "")
+    return (
+        f"perfect collinearity in {formula!r}: {names[order[rank]]!r} is a linear combination of "
+        f"{listed} ({p - rank} of {p} columns are redundant); remove it"
+    )
+
+
+def _decompose(design: Design, fixed: dict[str, float]) -> Predictor:
+    parents = tuple(p for p in design.parents if p not in fixed and not _is_text(design, p))
+    n = design.rows.size
+    base: Values = fixed
+    if not parents:
+        return Predictor((), {(): design.coordinates(_squeeze(design.raw([base])))})
+    rng = np.random.default_rng(20100)
+    held = {p: design.rows.columns[p].values for p in parents}
+    spread = {p: (float(v.mean()), float(v.std()) or 1.0) for p, v in held.items()}
+    check = {p: spread[p][0] + spread[p][1] * float(rng.uniform(-1.5, 1.5)) for p in parents}
+    zero, one = dict.fromkeys(parents, 0.0), dict.fromkeys(parents, 1.0)
+    stacked = design.raw([{**base, **v} for v in (zero, one, check)])
+    x0, x1, xc = stacked[:n], stacked[n : 2 * n], stacked[2 * n :]
+    slopes = {p: (x1 - x0) * _owned(design, p) for p in parents}
+    guess = x0 + sum((check[p] * slopes[p] for p in parents), start=np.zeros(1))
+    single = all(len(own & set(parents)) <= 1 for own in design.column_parents)
+    if single and _agree(guess, xc):
+        terms = {(0,) * len(parents): design.coordinates(_squeeze(x0))}
+        for j, p in enumerate(parents):
+            powers = tuple(int(i == j) for i in range(len(parents)))
+            terms[powers] = _squeeze(slopes[p]) @ design.transform
+        return Predictor(parents, terms, (0.0,) * len(parents), (1.0,) * len(parents))
+    return _polynomial(design, base, parents, spread)
+
+
+def _is_text(design: Design, name: str) -> bool:
+    return design.rows.columns[name].is_text
+
+
+def _owned(design: Design, parent: str) -> Array:
+    return np.array([float(parent in own) for own in design.column_parents])
+
+
+def _agree(guess: Array, found: Array) -> bool:
+    if not (np.isfinite(guess).all() and np.isfinite(found).all()):
+        return False
+    return bool(np.abs(guess - found).max() <= _TOLERANCE * max(1.0, np.abs(found).max()))
+
+
+def _squeeze(z: Array) -> Array:
+    """One row where all rows agree."""
+    return z[:1].copy() if len(z) > 1 and (z == z[0]).all() else z
+
+
+def _polynomial(
+    design: Design, base: Values, parents: tuple[str, ...], spread: Mapping[str, tuple[float, float]]
+) -> Predictor:
+    """Interpolate a design of degree two or three in the parents, or give up."""
+    n, count = design.rows.size, len(parents)
+    center = tuple(spread[p][0] for p in parents)
+    scale = tuple(spread[p][1] for p in parents)
+    if count > 6:
+        return Predictor(parents, None)
+    for degree in range(2, _MAX_DEGREE + 1):
+        powers = [
+            tuple(chosen.count(j) for j in range(count))
+            for total in range(degree + 1)
+            for chosen in combinations_with_replacement(range(count), total)
+        ]
+        points = np.random.default_rng(degree).uniform(-1.5, 1.5, (2 * len(powers) + 2, count))
+        basis = np.array([[np.prod(t ** np.array(k)) for k in powers] for t in points])
+        copies = [
+            {**base, **{p: center[j] + scale[j] * t[j] for j, p in enumerate(parents)}}
+            for t in points
+        ]
+        stacked = design.raw(copies).reshape(len(points), n, -1)
+        if not np.isfinite(stacked).all():
+            break
+        fitted = np.tensordot(np.linalg.pinv(basis[:-2]), stacked[:-2], axes=1)
+        if _agree(np.tensordot(basis, fitted, axes=1), stacked):
+            zero = (0,) * count
+            terms = {
+                k: design.coordinates(_squeeze(x)) if k == zero else _squeeze(x) @ design.transform
+                for k, x in zip(powers, fitted, strict=True)
+                if k == zero or np.abs(x).max() > 1e-13
+            }
+            return Predictor(parents, terms, center, scale)
+    return Predictor(parents, None)

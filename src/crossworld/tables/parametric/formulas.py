@@ -1,0 +1,105 @@
+"""Model formulas: the default ones, and those people write, read safely."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from crossworld.errors import DesignError, SpecError, hint
+
+# What a formula may call. Formulas arrive over HTTP too, so nothing else is evaluated.
+FUNCTIONS = frozenset(
+    {"I", "C", "Q", "bs", "cc", "cr", "cs", "center", "scale", "standardize", "poly", "lag",
+     "log", "log10", "log2", "exp", "exp10", "exp2", "sqrt", "abs"}
+)
+ATTRIBUTES = frozenset(
+    {"np.log", "np.log1p", "np.log2", "np.log10", "np.exp", "np.expm1", "np.sqrt", "np.abs",
+     "np.sin", "np.cos", "np.tanh", "np.arctan", "np.square", "np.power", "np.maximum",
+     "np.minimum", "np.where", "np.clip", "np.sign", "contr.treatment", "contr.sum", "contr.poly",
+     "contr.helmert", "contr.diff", "contr.SAS"}
+)
+_ALLOWED_NODES = (
+    ast.Expression, ast.Name, ast.Load, ast.Call, ast.keyword, ast.Constant, ast.BinOp, ast.UnaryOp,
+    ast.Compare, ast.List, ast.Tuple, ast.Attribute, ast.operator, ast.unaryop, ast.cmpop,
+)
+
+
+def quoted(name: str) -> str:
+    """Write a column name so that a formula reads it as one name."""
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+
+
+def written(response: str, terms: Sequence[str]) -> str:
+    """Write a formula from its response and its terms."""
+    return f"{quoted(response)} ~ {' + '.join(terms) if terms else '1'}"
+
+
+@lru_cache(maxsize=256)
+def right_side(text: str, response: str, columns: frozenset[str]) -> Any:
+    """Check a formula and return its right side as a formulaic formula.
+
+    Raises
+    ------
+    SpecError
+        If it is not a formula for ``response`` or calls something it may not.
+    DesignError
+        If it uses a column that has no role in the study.
+    """
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
+    try:
+        formula: Any = Formula(text)
+    except (FormulaicError, SyntaxError, ValueError) as error:
+        plain = re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error)).splitlines()[0]
+        raise SpecError(f"cannot read the formula {text!r}: {plain}") from None
+    left = getattr(formula, "lhs", None)
+    if left is None:
+        raise SpecError(f"the formula {text!r} has no response; write '{quoted(response)} ~ ...'")
+    if [str(t).strip("`") for t in left] != [response]:
+        raise SpecError(
+            f"the formula {text!r} models {', '.join(map(str, left))}, but it stands for "
+            f"{response!r}; transform the column in the table before building the study"
+        )
+    right = formula.rhs
+    if not hasattr(right, "required_variables"):
+        raise SpecError(f"the formula {text!r} has more than one part; one right side is needed")
+    for term in right:
+        for factor in term.factors:
+            _check_factor(str(factor.expr), factor.eval_method.value, text)
+    known = columns - {response}
+    for name in sorted(right.required_variables):
+        if name == response:
+            raise SpecError(f"the formula {text!r} uses the response on both sides")
+        if name not in known:
+            raise DesignError(
+                f"the formula {text!r} uses {name!r}, which has no role in the study. "
+                f"{hint(name, known)} Columns enter through the path or adjust=[...]."
+            )
+    return right
+
+
+def _check_factor(expression: str, method: str, text: str) -> None:
+    """Allow columns, arithmetic and known functions; refuse everything else Python can do."""
+    if method != "python":
+        return
+    plain = re.sub(r"`[^`]*`", "column", expression)
+    try:
+        tree = ast.parse(plain, mode="eval")
+    except SyntaxError:
+        raise SpecError(f"cannot read {expression!r} in the formula {text!r}") from None
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED_NODES):
+            raise SpecError(f"{expression!r} in the formula {text!r} is not allowed")
+        if isinstance(node, ast.Attribute) and ast.unparse(node) not in ATTRIBUTES:
+            raise SpecError(f"{ast.unparse(node)!r} in the formula {text!r} is not allowed")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id not in FUNCTIONS:
+                raise SpecError.unknown(
+                    f"function in the formula {text!r}", node.func.id, sorted(FUNCTIONS)
+                )
+        elif isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute):
+            raise SpecError(f"{expression!r} in the formula {text!r} is not allowed")

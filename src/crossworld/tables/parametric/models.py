@@ -1,0 +1,225 @@
+"""One regression, fitted: its parameters, their influence and their model-based covariance."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossworld.errors import EstimationError
+from crossworld.tables.parametric.design import Design
+from crossworld.tables.parametric.families import Family, Gaussian, Logit
+from crossworld.tables.parametric.newton import Gram, Layout, hessian, least_squares, newton
+
+Array = NDArray[np.float64]
+_LOGIT = Logit()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A fitted regression of one variable.
+
+    Parameters
+    ----------
+    name
+        The response.
+    family
+        Its law.
+    design
+        Its design.
+    y
+        Response, (n,); category codes 0..C-1, and 0/1 for two-valued responses.
+    support
+        Values of the response that the codes stand for, for discrete families; () otherwise.
+    theta
+        Parameters in the design's orthonormal coordinates, (P,).
+    weights
+        Row weights, (n,), counting rows: their sum is the number of rows.
+    """
+
+    name: str
+    family: Family
+    design: Design
+    y: Array
+    support: tuple[float, ...]
+    theta: Array
+    weights: Array
+
+    @property
+    def layout(self) -> Layout:
+        """Positions of the parameters."""
+        return Layout(self.design.z.shape[1], self.family)
+
+    @property
+    def dof(self) -> float:
+        """Rows minus coefficients."""
+        return float(self.weights.sum()) - self.design.z.shape[1]
+
+    @property
+    def gram(self) -> Gram:
+        """Cross-products of the observed design."""
+        return Gram(self.design.z)
+
+    def predictors(self) -> list[Array]:
+        """Linear predictors of the observed rows at the estimate, (1, n) or (1, 1) each."""
+        return self.layout.predictors(self.theta[None], self.design.z)
+
+    def residual(self) -> Array:
+        """Response minus fitted mean, (n,)."""
+        return self.y - self.family.mean(self.predictors())[0]
+
+    def information(self) -> Array:
+        """Average negative second derivative of the log-likelihood, (P, P)."""
+        _, second = self.family.derivatives(self.y, self.predictors())
+        total = -hessian(self.layout, self.gram, second, self.weights[None])[0]
+        return np.asarray(total / self.weights.sum())
+
+    def influence(self, direction: Array) -> Array:
+        """Influence of each unit on ``direction @ theta``, (n,)."""
+        first, _ = self.family.derivatives(self.y, self.predictors())
+        pull, layout = np.linalg.solve(self.information(), direction), self.layout
+        total = np.zeros(self.y.size)
+        for k, g in enumerate(first):
+            v = pull[layout.part(k)]
+            total += g[0] * (self.design.z @ v if k < self.family.wide else v[0])
+        return total
+
+    def covariance(self) -> Array:
+        """Model-based covariance of the parameters, (P, P)."""
+        inverse = np.linalg.inv(self.information()) / self.weights.sum()
+        if isinstance(self.family, Gaussian):
+            inverse = inverse * float(self.weights @ self.residual() ** 2) / self.dof
+        return np.asarray(inverse)
+
+
+def fit(
+    name: str, family: Family, design: Design, y: Array, *, support: tuple[float, ...], weights: Array
+) -> Model:
+    """Fit one regression.
+
+    A reference fit by statsmodels gives the start; Newton steps on the weighted log-likelihood
+    then bring the score to zero within rounding.
+
+    Raises
+    ------
+    EstimationError
+        If the likelihood has no maximum (separation) or none is found.
+    """
+    gram, layout = Gram(design.z), Layout(design.z.shape[1], family)
+    if isinstance(family, Gaussian):
+        theta = least_squares(y, gram, weights[None])[0]
+        theta = theta + least_squares(y - design.z @ theta, gram, weights[None])[0]
+        return Model(name, family, design, y, support, theta, weights)
+    _refuse_separation(name, family, design, y, weights)
+    start = _start(family, design.z, y, weights)
+    found, done = newton(
+        y, gram, layout, start=start, weights=weights[None], tolerance=1e-10, steps=200
+    )
+    if not done[0]:
+        why = (
+            "a fitted risk reaches 1, the known limit of this family; poisson keeps the log link, "
+            "logit the bounds"
+            if family.name == "log-binomial"
+            else "look for categories with few rows, or choose a simpler formula or family"
+        )
+        raise EstimationError(
+            f"the {family.name} model of {name!r} ({design.formula}) did not converge: {why}"
+        )
+    model = Model(name, family, design, y, support, found[0], weights)
+    if not np.isfinite(np.linalg.cond(model.information())):
+        raise EstimationError(f"the {family.name} model of {name!r} is not determined by the data")
+    return model
+
+
+def _start(family: Family, z: Array, y: Array, weights: Array) -> Array:
+    """Full-sample reference fit by statsmodels, or a feasible start near it."""
+    import statsmodels.api as sm
+
+    links = {"logit": sm.families.links.Logit(), "probit": sm.families.links.Probit()}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if family.name in links:
+            binomial = sm.families.Binomial(link=links[family.name])
+            return np.asarray(sm.GLM(y, z, family=binomial, freq_weights=weights).fit().params)
+        if family.name == "poisson":
+            poisson = sm.families.Poisson()
+            return np.asarray(sm.GLM(y, z, family=poisson, freq_weights=weights).fit().params)
+        if family.name == "negative-binomial":
+            return _start_negative_binomial(z, y, weights)
+    if family.name == "log-binomial":
+        level = np.log(np.clip(np.average(y, weights=weights), 1e-6, 1.0 - 1e-6))
+        return np.linalg.lstsq(z, np.full(y.size, level), rcond=None)[0]
+    if family.name == "ordinal":
+        below = [np.average(y <= c, weights=weights) for c in range(family.predictors - 1)]
+        share = np.clip(np.array(below), 1e-4, 1.0 - 1e-4)
+        return np.concatenate([np.zeros(z.shape[1]), np.log(share / (1.0 - share))])
+    return np.zeros(Layout(z.shape[1], family).size)
+
+
+def _start_negative_binomial(z: Array, y: Array, weights: Array) -> Array:
+    """Poisson coefficients and the moment estimate of the dispersion."""
+    import statsmodels.api as sm
+
+    first = sm.GLM(y, z, family=sm.families.Poisson(), freq_weights=weights).fit()
+    mu = np.asarray(first.fittedvalues)
+    alpha = np.average(((y - mu) ** 2 - mu) / mu**2, weights=weights)
+    if alpha <= 1e-4:
+        alpha = 0.05
+    return np.append(np.asarray(first.params), np.log(alpha))
+
+
+def _refuse_separation(
+    name: str, family: Family, design: Design, y: Array, weights: Array
+) -> None:
+    """Raise when a linear predictor separates the categories, so that no maximum exists.
+
+    A direction ``d`` separates when ``z_i'd >= 0`` for events and ``<= 0`` for the others, with
+    one strict. A linear programme decides (Konis 2007); it is run when a quick fit looks extreme.
+    """
+    if family.name not in ("logit", "probit", "multinomial"):
+        return
+    for category in range(1, max(2, family.predictors + 1)):
+        kept = (weights > 0) & ((y == 0) | (y == category))
+        event = y[kept] == category
+        z = design.z[kept]
+        if event.all() or not event.any() or not _looks_extreme(z, event):
+            continue
+        direction = _separating(z, event)
+        if direction is not None:
+            culprit = _largest(design, direction)
+            raise EstimationError(
+                f"separation: {culprit!r} (or a combination with it) predicts {name!r} perfectly in "
+                f"{design.formula!r}, so the {family.name} coefficients do not exist; drop or merge "
+                "it"
+            )
+
+
+def _largest(design: Design, direction: Array) -> str:
+    """Name the column that moves the predictor most along a direction."""
+    raw = design.transform @ direction
+    spread = (design.z @ np.linalg.pinv(design.transform)).std(axis=0)
+    moved = np.abs(raw) * np.where(np.array(design.names) == "Intercept", 0.0, spread)
+    return design.names[int(np.argmax(moved))]
+
+
+def _looks_extreme(z: Array, event: NDArray[np.bool_]) -> bool:
+    layout = Layout(z.shape[1], _LOGIT)
+    theta, done = newton(
+        event.astype(float), Gram(z), layout, start=np.zeros(z.shape[1]),
+        weights=np.ones((1, event.size)), steps=12, tolerance=1e-4,
+    )
+    return not done[0] or float(np.abs(z @ theta[0]).max()) > 12.0
+
+
+def _separating(z: Array, event: NDArray[np.bool_]) -> Array | None:
+    from scipy.optimize import linprog
+
+    signed = np.where(event[:, None], z, -z)
+    found = linprog(
+        -signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(len(z)), bounds=(-1.0, 1.0), method="highs"
+    )
+    if found.status != 0 or -found.fun < 1e-7 * len(z):
+        return None
+    return np.asarray(found.x)
