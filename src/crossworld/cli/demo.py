@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossworld.datasets.diabetes import SPEC, write_diabetes
+from crossworld.datasets.shipped import SPEC, write_diabetes
 from crossworld.errors import DesignError
 from crossworld.spec import load_spec
 

@@ -10,6 +10,7 @@ Examples
 1.64
 """
 
+from crossworld.datasets.shipped import diabetes as diabetes
 from crossworld.datasets.simulate import GENERATORS as GENERATORS
 from crossworld.datasets.simulate import Simulated as Simulated
 from crossworld.datasets.simulate import binary_both as binary_both
