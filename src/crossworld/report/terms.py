@@ -147,9 +147,10 @@ def panels(table: EffectTable, names: Words) -> tuple[Panel, ...]:
 
 
 def _parsed(text: str) -> Estimand | None:
+    """Read a term; a user's own name may be any text and is not read."""
     try:
         return estimand(text)
-    except CrossworldError:
+    except (CrossworldError, ArithmeticError, AttributeError, TypeError):
         return None
 
 

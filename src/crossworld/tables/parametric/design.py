@@ -22,6 +22,7 @@ from scipy.linalg import qr, solve_triangular
 
 from crossworld.errors import EstimationError
 from crossworld.tables.frame import Column
+from crossworld.tables.parametric.formulas import RightSide
 
 Array = NDArray[np.float64]
 Values = Mapping[str, float | Array]  # a column's replacement: one value, or one per row
@@ -140,7 +141,7 @@ def _context() -> dict[str, Any]:
 
 def build(
     formula: str,
-    right: Any,
+    right: RightSide,
     columns: Mapping[str, Column],
     rows: Rows,
     *,
@@ -158,13 +159,13 @@ def build(
     """
     from formulaic.errors import FormulaicError
 
-    variables = tuple(sorted(right.required_variables))
+    variables = tuple(sorted(right.variables))
     n = weights.size
     observed = Rows(columns, n)
     frame = observed.frame(variables, [{}]) if variables else _index_frame(n)
     try:
         with np.errstate(all="ignore"):
-            matrix = _model_spec(right).get_model_matrix(frame, context=_context())
+            matrix = _model_spec(right.formula).get_model_matrix(frame, context=_context())
     except (FormulaicError, ValueError, TypeError) as error:
         raise EstimationError(f"cannot build the design of {formula!r}: {error}") from None
     spec = matrix.model_spec
@@ -175,12 +176,11 @@ def build(
     center = np.zeros(len(names)) if intercept else np.average(x, axis=0, weights=weights)
     transform = np.zeros((len(names), len(keep)))
     transform[keep] = _orthonormal((x - center)[:, keep], [names[j] for j in keep], formula, weights)
-    found = frozenset(parents)
+    used = dict(zip(map(str, right.formula), right.terms, strict=True))
     involved = [frozenset[str]()] * len(names)
     for term, where in spec.term_indices.items():
-        own = frozenset(v for f in term.factors for v in _names_in(str(f.expr), found))
         for j in where:
-            involved[j] = own
+            involved[j] = used[str(term)] & frozenset(parents)
     return Design(
         formula, (x - center) @ transform, tuple(names), transform, center, spec, variables,
         tuple(p for p in parents if any(p in own for own in involved)), tuple(involved), rows,
@@ -198,15 +198,6 @@ def _index_frame(n: int) -> Any:
     import pandas as pd
 
     return pd.DataFrame({"_": np.zeros(n)})
-
-
-def _names_in(expression: str, known: frozenset[str]) -> set[str]:
-    import re
-
-    if expression in known:
-        return {expression}
-    words = set(re.findall(r"`([^`]*)`", expression)) | set(re.findall(r"[A-Za-z_]\w*", expression))
-    return words & known
 
 
 def _check_finite(x: Array, names: Sequence[str], formula: str) -> None:
@@ -271,8 +262,9 @@ def _decompose(design: Design, fixed: dict[str, float]) -> Predictor:
     zero, one = dict.fromkeys(parents, 0.0), dict.fromkeys(parents, 1.0)
     stacked = design.raw([{**base, **v} for v in (zero, one, check)])
     x0, x1, xc = stacked[:n], stacked[n : 2 * n], stacked[2 * n :]
-    slopes = {p: (x1 - x0) * _owned(design, p) for p in parents}
-    guess = x0 + sum((check[p] * slopes[p] for p in parents), start=np.zeros(1))
+    with np.errstate(invalid="ignore"):
+        slopes = {p: (x1 - x0) * _owned(design, p) for p in parents}
+        guess = x0 + sum((check[p] * slopes[p] for p in parents), start=np.zeros(1))
     single = all(len(own & set(parents)) <= 1 for own in design.column_parents)
     if single and _agree(guess, xc):
         terms = {(0,) * len(parents): design.coordinates(_squeeze(x0))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -37,9 +38,22 @@ def written(response: str, terms: Sequence[str]) -> str:
     return f"{quoted(response)} ~ {' + '.join(terms) if terms else '1'}"
 
 
+@dataclass(frozen=True, slots=True)
+class RightSide:
+    """A checked right side: the formulaic formula, and the columns each of its terms uses."""
+
+    formula: Any
+    terms: tuple[frozenset[str], ...]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """All columns in use."""
+        return frozenset[str]().union(*self.terms)
+
+
 @lru_cache(maxsize=256)
-def right_side(text: str, response: str, columns: frozenset[str]) -> Any:
-    """Check a formula and return its right side as a formulaic formula.
+def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
+    """Check a formula and return its right side.
 
     Raises
     ------
@@ -67,11 +81,14 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> Any:
     right = formula.rhs
     if not hasattr(right, "required_variables"):
         raise SpecError(f"the formula {text!r} has more than one part; one right side is needed")
-    for term in right:
-        for factor in term.factors:
-            _check_factor(str(factor.expr), factor.eval_method.value, text)
+    terms = tuple(
+        frozenset[str]().union(
+            *(_variables(str(f.expr), f.eval_method.value, text) for f in term.factors)
+        )
+        for term in right
+    )
     known = columns - {response}
-    for name in sorted(right.required_variables):
+    for name in sorted(frozenset[str]().union(*terms)):
         if name == response:
             raise SpecError(f"the formula {text!r} uses the response on both sides")
         if name not in known:
@@ -79,16 +96,21 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> Any:
                 f"the formula {text!r} uses {name!r}, which has no role in the study. "
                 f"{hint(name, known)} Columns enter through the path or adjust=[...]."
             )
-    return right
+    return RightSide(right, terms)
 
 
-def _check_factor(expression: str, method: str, text: str) -> None:
-    """Allow columns, arithmetic and known functions; refuse everything else Python can do."""
+def _variables(expression: str, method: str, text: str) -> set[str]:
+    """Columns a factor uses.
+
+    Columns, arithmetic and known functions are allowed; everything else Python can do is refused.
+    """
+    if method == "lookup":
+        return {expression}
     if method != "python":
-        return
-    plain = re.sub(r"`[^`]*`", "column", expression)
+        return set()
+    found = re.findall(r"`([^`]*)`", expression)
     try:
-        tree = ast.parse(plain, mode="eval")
+        tree = ast.parse(re.sub(r"`[^`]*`", "1", expression), mode="eval")
     except SyntaxError:
         raise SpecError(f"cannot read {expression!r} in the formula {text!r}") from None
     for node in ast.walk(tree):
@@ -103,3 +125,7 @@ def _check_factor(expression: str, method: str, text: str) -> None:
                 )
         elif isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute):
             raise SpecError(f"{expression!r} in the formula {text!r} is not allowed")
+    called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    modules = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+    return {*found, *(n.id for n in names if id(n) not in called | modules)}

@@ -209,7 +209,7 @@ def _model(
     right = right_side(text, name, frozenset(columns))
     before = _before(study, name)
     later = sorted(
-        v for v in right.required_variables
+        v for v in right.variables
         if v not in before and v != study.path.treatment and v not in study.adjust
     )
     if later:

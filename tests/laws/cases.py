@@ -1,0 +1,151 @@
+"""Which estimator is right for which generator: the rows of the law matrix.
+
+Every estimator that `catalog` finds is run. An estimator without an entry in `SETTINGS` is run
+with its defaults on `GENERIC`; give it an entry (settings by generator) to say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossworld import catalog
+from crossworld.core.effects import CDE, IDE, IIE, INT_MED, NDE, NIE, OE, PNIE, PSE, TE, TNDE
+from crossworld.core.estimand import Estimand, needed
+from crossworld.core.estimate import Estimate
+from crossworld.core.scores import Scores
+from crossworld.datasets import GENERATORS, Simulated
+from crossworld.tables.study import TableStudy
+
+CROSSED = {"interaction": True}
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "Regression": {
+        "linear": {},
+        "interaction": CROSSED,
+        "binary_mediator": CROSSED,
+        "binary_outcome": CROSSED,
+        "binary_both": CROSSED,
+        "count_mediator": {**CROSSED, "mediator_family": "poisson"},
+        "count_outcome": {**CROSSED, "outcome_family": "poisson"},
+        "nominal_mediator": CROSSED,
+        "ordered": CROSSED,
+        "joint_block": CROSSED,
+        "mixed_block": CROSSED,
+        "continuous_treatment": CROSSED,
+        "multilevel_treatment": CROSSED,
+        "clustered": CROSSED,
+        "intermediate": {"outcome": "y ~ a*m + l*m + x"},
+        "tmle3mediate": {
+            "mediator": ["z1 ~ a*w1", "z2 ~ a + w2*w3", "z3 ~ a + w1"],
+            "outcome": "y ~ z1 + z2 + a*z3*C(w1 + w2 + w3)",
+        },
+    },
+}
+GENERIC = ("linear", "interaction", "binary_mediator", "binary_outcome", "clustered")
+
+NATURAL = (TE, NDE, NIE, TNDE, PNIE, INT_MED, IDE, IIE, OE)
+INTERVENTIONAL = (TE, IDE, IIE, OE)
+HELD = {"nominal_mediator": "car", "binary_mediator": 1, "binary_both": 1, "count_mediator": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One estimator on one generator."""
+
+    estimator: type
+    generator: str
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.estimator.__name__}-{self.generator}"
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def make(self) -> Any:
+        return self.estimator(**self.settings)
+
+    def draw(self, n: int, seed: int) -> Simulated:
+        return GENERATORS[self.generator](n=n, seed=seed)
+
+    @property
+    def small(self) -> int:
+        """Units for laws that are identities; enough to fill every category of a formula."""
+        return 2000 if self.generator == "tmle3mediate" else 400
+
+    @property
+    def questions(self) -> tuple[Estimand, ...]:
+        """The effects this generator has an answer for."""
+        model = self.draw(10, 0).model
+        found = INTERVENTIONAL if model.intermediate else NATURAL
+        if all(len(block) == 1 for block in model.blocks):
+            found = (*found, CDE(HELD.get(self.generator, 0.5)))
+        if len(model.blocks) > 1:
+            found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)))
+        return found
+
+
+def all_cases() -> list[Case]:
+    found = []
+    for kind in catalog.estimators("tables"):
+        known = SETTINGS.get(kind.__name__, {name: {} for name in GENERIC})
+        found += [Case(kind, name, options) for name, options in known.items()]
+    return found
+
+
+CASES = all_cases()
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def some(*generators: str) -> Any:
+    """Cases on a few generators, for laws that need many fits."""
+    chosen = [c for c in CASES if c.generator in generators]
+    return pytest.mark.parametrize("case", chosen, ids=str)
+
+
+def study_of(data: Simulated, frame: Mapping[str, Any] | None = None, **roles: Any) -> TableStudy:
+    """The study of simulated data, with other columns or roles."""
+    own: dict[str, Any] = {
+        "adjust": data.adjust,
+        "levels": data.levels,
+        "intermediate": data.intermediate,
+        "cluster": data.cluster,
+    }
+    columns = dict(data.frame if frame is None else frame)
+    return TableStudy.from_frame(columns, data.path, **{**own, **roles})
+
+
+def scores_of(case: Case, study: TableStudy, asked: Sequence[Estimand]) -> Scores:
+    bound = [e.bind(study.blocks) for e in asked]
+    return case.make().scores(study, needed(bound))
+
+
+def measure(
+    case: Case, study: TableStudy, asked: Sequence[Estimand] | None = None
+) -> dict[str, Estimate]:
+    """The estimate of every question, from one set of scores."""
+    questions = case.questions if asked is None else tuple(asked)
+    scores = scores_of(case, study, questions)
+    return {
+        e.name: e.bind(study.blocks).expr.evaluate(scores.mean)  # type: ignore[misc]
+        for e in questions
+    }
+
+
+@cache
+def base(case: Case, n: int = 4000, seed: int = 11) -> dict[str, Estimate]:
+    """Estimates from plain data, fitted once for all laws that compare with them."""
+    return measure(case, study_of(case.draw(n, seed)))
+
+
+def values(found: Mapping[str, Estimate]) -> np.ndarray:
+    return np.array([e.value for e in found.values()])
+
+
+def errors(found: Mapping[str, Estimate]) -> np.ndarray:
+    return np.array([e.std_error for e in found.values()])
