@@ -1,4 +1,4 @@
-"""Shared by all tests: warnings are errors, slow tests run when asked for (``-m slow``)."""
+"""Shared by all tests."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-SHARED = Path(os.environ.get("CROSSWORLD_SHARED", HERE.parents[1] / "shared"))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes long; run with -m slow")
-    config.addinivalue_line("filterwarnings", "error")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.markexpr:
-        return
-    chosen = {item for item in items if "slow" not in item.keywords}
-    if len(chosen) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = [item for item in items if item in chosen]
+SHARED = Path(os.environ.get("CROSSWORLD_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(scope="session")

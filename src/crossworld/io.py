@@ -26,7 +26,9 @@ def whole_file(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         If the folder does not exist or cannot be written.
     """
     if not file.parent.is_dir():
-        raise DesignError(f"cannot write {str(file)!r}: the folder {str(file.parent)!r} is not there")
+        raise DesignError(
+            f"cannot write {str(file)!r}: the folder {str(file.parent)!r} is not there"
+        )
     if file.is_dir():
         raise DesignError(f"cannot write {str(file)!r}: it is a folder")
     encoding = None if "b" in mode else "utf-8"
@@ -37,10 +39,10 @@ def whole_file(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with os.fdopen(handle, mode, encoding=encoding) as out:
             yield out
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, file)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(file)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 
@@ -69,7 +71,7 @@ def write_scores_parquet(scores: Scores, file: Path) -> None:
     import pyarrow.parquet as pq
 
     names = [str(c) for c in scores.cells]
-    arrays = {name: scores.values[:, j] for j, name in enumerate(names)}
+    arrays: dict[str, Any] = {name: scores.values[:, j] for j, name in enumerate(names)}
     if scores.cluster is not None:
         arrays["cluster"] = scores.cluster
     if scores.weights is not None:
@@ -96,9 +98,11 @@ def read_scores_parquet(file: Path) -> Scores:
         raise DesignError(f"{str(file)!r} is not a scores file: {error}") from None
     told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
     roles = ("cluster", "weights")
-    cells = json.loads(told["cells"]) if "cells" in told else [
-        name for name in table.column_names if name not in roles
-    ]
+    cells = (
+        json.loads(told["cells"])
+        if "cells" in told
+        else [name for name in table.column_names if name not in roles]
+    )
     found: dict[str, Any] = {r: table[r].to_numpy() for r in roles if r in table.column_names}
     found["cells"] = np.array(cells)
     found["values"] = np.column_stack([table[c].to_numpy() for c in cells])

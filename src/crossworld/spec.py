@@ -26,7 +26,10 @@ SECTIONS = ("study", "estimator", "inference", "ask")
 KINDS = ("table",)
 DEFAULT_EFFECTS = ("te", "nde", "nie")
 _TYPES: dict[str, tuple[type, ...]] = {
-    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
 }
 
 
@@ -135,8 +138,11 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
         if not isinstance(table.get(name), str):
             raise SpecError(
                 f"[study] needs {name} as text"
-                + ("; the result came from a frame in memory, so say which file holds it"
-                   if name == "data" and table.get(name, 0) is None else "")
+                + (
+                    "; the result came from a frame in memory, so say which file holds it"
+                    if name == "data" and table.get(name, 0) is None
+                    else ""
+                )
             )
     for name in ("cluster", "weights", "missing"):
         if name in table and not isinstance(table[name], str):

@@ -31,7 +31,7 @@ def study() -> TableStudy:
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 95, float("nan")])
 def test_level_is_a_probability(level: float) -> None:
-    with pytest.raises(SpecError, match="between 0 and 1"):
+    with pytest.raises(SpecError, match="between"):
         Analysis(study(), Nothing(), level=level)
 
 
@@ -44,7 +44,7 @@ def test_at_least_one_question_each_asked_once() -> None:
 
 @pytest.mark.parametrize("asked", [["nie"], "nie", [NIE, Y(1)], [3]])
 def test_python_takes_values_not_text(asked: object) -> None:
-    with pytest.raises(SpecError, match="xw.NIE|not an estimand"):
+    with pytest.raises(SpecError, match=r"xw.NIE|not an estimand"):
         estimate(study(), Nothing(), asked)  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def test_an_estimator_has_scores() -> None:
     ],
 )
 def test_questions_the_study_cannot_hold_are_refused_first(question: Estimand) -> None:
-    with pytest.raises(ValueError, match="not a level|not a mediator"):
+    with pytest.raises(ValueError, match=r"not a level|not a mediator"):
         estimate(study(), Nothing(), [question])
 
 

@@ -172,7 +172,7 @@ DOCUMENT = {
 def test_what_is_no_result_file_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "result.json"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(SpecError, match="result.json"):
+    with pytest.raises(SpecError, match=r"result\.json"):
         EffectTable.from_json(file)
 
 

@@ -33,7 +33,9 @@ def accepted(n: Estimate, d: Estimate, level: float) -> np.ndarray:
 def claimed(found: Quotient) -> tuple[np.ndarray, list[float]]:
     if found.low is not None and found.high is not None:
         return (found.low <= GRID) & (found.high >= GRID), [found.low, found.high]
-    assert found.low is None and found.high is None and found.reason is not None
+    assert found.low is None
+    assert found.high is None
+    assert found.reason is not None
     if "every value is" in found.reason:
         return np.ones(GRID.size, dtype=bool), []
     low, high = map(float, re.search(r"\((\S+), (\S+)\)", found.reason).groups())
@@ -57,7 +59,8 @@ def test_matches_inversion_on_a_grid(seed: int, shape: str, clustered: bool, lev
 def test_every_shape_occurs() -> None:
     """The cases above cover the three kinds of set."""
     found = {name: fieller(*pair(0, *at)) for name, at in SHAPES.items()}
-    assert found["bounded"].reason is None and found["negative"].reason is None
+    assert found["bounded"].reason is None
+    assert found["negative"].reason is None
     assert "outside" in found["outside"].reason
     assert "every value is" in found["line"].reason
 

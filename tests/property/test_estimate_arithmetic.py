@@ -48,7 +48,7 @@ def log_of(value: Any) -> Any:
 
 
 def estimates(seed: int, n: int = 12) -> tuple[Estimate, Estimate]:
-    z = np.random.default_rng(seed).normal(size=(n, 2)) + [2.0, 3.0]
+    z = np.random.default_rng(seed).normal(size=(n, 2)) + np.array([2.0, 3.0])
     return tuple(Estimate(float(v.mean()), v - v.mean()) for v in z.T)  # type: ignore[return-value]
 
 

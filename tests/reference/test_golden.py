@@ -23,8 +23,15 @@ pytestmark = pytest.mark.skipif(
     not (TABLES / "golden_references.json").is_file(),
     reason="shared data is absent (set CROSSWORLD_SHARED)",
 )
-OURS = {"ACME": "nie", "ADE": "nde", "TE": "te", "ACME0": "pnie", "ACME1": "nie", "ADE0": "nde",
-        "ADE1": "tnde"}
+OURS = {
+    "ACME": "nie",
+    "ADE": "nde",
+    "TE": "te",
+    "ACME0": "pnie",
+    "ACME1": "nie",
+    "ADE0": "nde",
+    "ADE1": "tnde",
+}
 EFFECTS = (xw.TE, xw.NDE, xw.NIE, xw.TNDE, xw.PNIE)
 CONVERGED: dict[str, dict[str, float]] = json.loads(
     (Path(__file__).parent / "r_converged.json").read_text()
@@ -63,7 +70,9 @@ CASES = {
     "jobs_lm_probit": (jobs, ("work1", "psyemp"), PROBIT),
     "framing_lm_probit": (framing, (), PROBIT),
     "framing_lm_probit_interaction": (
-        framing, (), xw.Regression(outcome_family="probit", interaction=True)
+        framing,
+        (),
+        xw.Regression(outcome_family="probit", interaction=True),
     ),
 }
 
@@ -97,8 +106,6 @@ def test_covariances_of_jobs() -> None:
     sandwich = xw.estimate(jobs(), xw.Regression(), effects)
     for figure, value in reference["sandwich_se_stata18_style"].items():
         assert sandwich[figure.lower()].std_error == pytest.approx(value, abs=1e-6)
-    classic = xw.estimate(
-        jobs(), xw.Regression(), effects, inference=xw.Wald(vcov="classic")
-    )
+    classic = xw.estimate(jobs(), xw.Regression(), effects, inference=xw.Wald(vcov="classic"))
     for figure, value in reference["delta_se_classic"].items():
         assert classic[OURS[figure]].std_error == pytest.approx(value, abs=1e-6)

@@ -86,7 +86,7 @@ def test_every_part_is_on_the_page(parsed: Page) -> None:
         "job_seek gaussian: job_seek ~ treat + age",
         "Failed replicates 7",
         "Overlap, smallest 0.0432",
-        "largest_weight 17.5",
+        "Largest weight 17.5",
         "placebo nie held -0.0157 0.0003 treatment shuffled",
         "subset te did not hold -0.0560 not recorded halves disagree",
         "pip install crossworld==9.8.7",
@@ -101,8 +101,8 @@ def test_every_part_is_on_the_page(parsed: Page) -> None:
 
 
 def test_rows_of_the_table(parsed: Page) -> None:
-    assert "te Total effect -0.0560 0.0123 -0.1327 to 0.0207 0.0456 Wald" in parsed.words
-    assert "pm Proportion mediated 0.2805 0.0123 unbounded 0.0456 Fieller" in parsed.words
+    assert "te Total effect -0.0560 -0.1327 to 0.0207 0.0456 0.0123 Wald" in parsed.words
+    assert "pm Proportion mediated 0.2805 unbounded 0.0456 0.0123 Fieller" in parsed.words
 
 
 def test_the_formula_is_mathml_with_its_source(text: str) -> None:
@@ -190,6 +190,18 @@ def test_a_page_without_its_optional_parts() -> None:
     assert "No identification was recorded" in made.words
     assert "Mediation analysis" in made.words
     assert "<svg" not in html.render(EffectTable((), 0.95))
+
+
+def test_numbers_that_are_no_counts_keep_their_digits() -> None:
+    held = jobs(
+        spec={**spec("a -> m -> y"), "inference": {"name": "Bootstrap", "seed": 12345}},
+        provenance={"seed": 12345},
+        diagnostics={"n_units": 12345, "overlap": {"units_at_level": {"0": 299, "1": [6, 7]}}},
+    )
+    words = Page(html.render(held)).words
+    assert "Bootstrap (seed = 12345)" in words and "Seed 12345" in words
+    assert "12,345 units" in words
+    assert "Overlap, units at level 0: 299, 1: 6, 7" in words
 
 
 def test_data_given_in_memory_are_asked_for() -> None:

@@ -19,7 +19,15 @@ import crossworld as xw
 from crossworld import M, Y
 
 N = 500
-MEDIATORS = ("gaussian", "logit", "probit", "poisson", "negative-binomial", "multinomial", "ordinal")
+MEDIATORS = (
+    "gaussian",
+    "logit",
+    "probit",
+    "poisson",
+    "negative-binomial",
+    "multinomial",
+    "ordinal",
+)
 OUTCOMES = ("gaussian", "logit", "probit", "poisson", "negative-binomial", "log-binomial")
 
 
@@ -114,8 +122,12 @@ def log_binomial(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     start = np.r_[np.log(y.mean()), np.zeros(z.shape[1] - 1)]
     for _ in range(6):
-        start = minimize(loss, start, method="Nelder-Mead",
-                         options={"xatol": 1e-11, "fatol": 1e-14, "maxiter": 8000}).x
+        start = minimize(
+            loss,
+            start,
+            method="Nelder-Mead",
+            options={"xatol": 1e-11, "fatol": 1e-14, "maxiter": 8000},
+        ).x
     return start
 
 
@@ -135,9 +147,7 @@ def oracle(mediator: str, outcome: str, d: dict[str, np.ndarray], a: float, b: f
 def test_cells_equal_brute_force(mediator: str, outcome: str) -> None:
     d = table(mediator, outcome)
     study = xw.TableStudy.from_frame(d, "a -> m -> y", adjust=["x"])
-    method = xw.Regression(
-        interaction=True, mediator_family=mediator, outcome_family=outcome
-    )
+    method = xw.Regression(interaction=True, mediator_family=mediator, outcome_family=outcome)
     cells = [Y(1), Y(1, M(0)), Y(0, M(1)), Y(0)]
     scores = method.scores(study, cells)
     loose = outcome == "log-binomial" or mediator == "ordinal"  # the oracle's own optimiser

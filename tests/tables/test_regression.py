@@ -1,4 +1,4 @@
-"""`Regression` on designs with more to them: blocks, orders, formulas, populations, closed forms."""
+"""`Regression` on designs with more to them: blocks, orders, formulas, populations, odds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def d() -> pd.DataFrame:
     y = 0.3 * a + 0.4 * m1 - 0.3 * m2 + 0.2 * a * m1 + 0.5 * x + rng.normal(size=N)
     z = rng.binomial(1, expit(-0.3 + 0.5 * a + 0.6 * m1 - 0.4 * m2 + 0.3 * k + 0.2 * x))
     t = np.where(a == 1, "drug", "placebo")
-    return pd.DataFrame({"a": a, "m1": m1, "m2": m2, "k": k, "y": y, "z": z, "x": x, "g": g, "t": t})
+    return pd.DataFrame(
+        {"a": a, "m1": m1, "m2": m2, "k": k, "y": y, "z": z, "x": x, "g": g, "t": t}
+    )
 
 
 def cell(study: xw.TableStudy, method: xw.Regression, asked: xw.Cell) -> float:
@@ -50,11 +52,19 @@ def test_joint_block_keeps_the_residual_covariance(d: pd.DataFrame) -> None:
     cov = r.T @ r / (N - 3)
     mu = [f.predict(d.assign(a=0)) for f in fits]
     slope = fy.params[["m1", "m2"]].to_numpy()
-    eta = fy.params["Intercept"] + fy.params["a"] + fy.params["x"] * d.x + slope[0] * mu[0] + slope[1] * mu[1]
+    eta = (
+        fy.params["Intercept"]
+        + fy.params["a"]
+        + fy.params["x"] * d.x
+        + slope[0] * mu[0]
+        + slope[1] * mu[1]
+    )
     zz, w = normal_grid()
     expected = (expit(eta.to_numpy()[:, None] + np.sqrt(slope @ cov @ slope) * zz) @ w).mean()
     assert cell(study, xw.Regression(), Y(1, M(0))) == pytest.approx(expected, abs=1e-9)
-    independent = (expit(eta.to_numpy()[:, None] + np.sqrt(slope**2 @ np.diag(cov)) * zz) @ w).mean()
+    independent = (
+        expit(eta.to_numpy()[:, None] + np.sqrt(slope**2 @ np.diag(cov)) * zz) @ w
+    ).mean()
     assert abs(independent - expected) > 1e-5  # the covariance matters here
 
 
@@ -70,7 +80,9 @@ def test_nonlinear_use_of_a_joint_block_by_two_dimensional_quadrature(d: pd.Data
     mu = [f.predict(d.assign(a=1)).to_numpy() for f in fits]
     for z1, w1 in zip(zz, w, strict=True):
         for z2, w2 in zip(zz, w, strict=True):
-            at = d.assign(a=0, m1=mu[0] + root[0, 0] * z1, m2=mu[1] + root[1, 0] * z1 + root[1, 1] * z2)
+            at = d.assign(
+                a=0, m1=mu[0] + root[0, 0] * z1, m2=mu[1] + root[1, 0] * z1 + root[1, 1] * z2
+            )
             if w1 * w2 > 1e-12:
                 total += w1 * w2 * _logit_mean(fy.params, at)
     found = cell(study, xw.Regression(outcome=text), Y(0, M(1)))
@@ -78,8 +90,15 @@ def test_nonlinear_use_of_a_joint_block_by_two_dimensional_quadrature(d: pd.Data
 
 
 def _logit_mean(p: pd.Series, at: pd.DataFrame) -> float:
-    eta = (p["Intercept"] + p["a"] * at.a + p["m1"] * at.m1 + p["m2"] * at.m2
-           + p["m1:m2"] * at.m1 * at.m2 + p["I(m1 ** 2)"] * at.m1**2 + p["x"] * at.x)
+    eta = (
+        p["Intercept"]
+        + p["a"] * at.a
+        + p["m1"] * at.m1
+        + p["m2"] * at.m2
+        + p["m1:m2"] * at.m1 * at.m2
+        + p["I(m1 ** 2)"] * at.m1**2
+        + p["x"] * at.x
+    )
     return float(expit(eta).mean())
 
 
@@ -89,7 +108,9 @@ def test_ordered_mediators_by_products_of_coefficients(d: pd.DataFrame) -> None:
     f2 = smf.ols("m2 ~ a + m1 + x", d).fit().params
     fy = smf.ols("y ~ a + m1 + m2 + x", d).fit().params
     effects = xw.estimate(
-        study, xw.Regression(), [xw.TE, xw.NDE, xw.NIE, xw.PSE("m1"), xw.PSE("m2"), xw.PSE("m2", type=2)]
+        study,
+        xw.Regression(),
+        [xw.TE, xw.NDE, xw.NIE, xw.PSE("m1"), xw.PSE("m2"), xw.PSE("m2", type=2)],
     )
     through_m2 = f2["a"] * fy["m2"]
     through_m1 = f1["a"] * (fy["m1"] + f2["m1"] * fy["m2"])
@@ -124,13 +145,14 @@ def test_text_treatment_and_text_mediator(d: pd.DataFrame) -> None:
     fy = smf.ols("y ~ a * C(g) + x", d).fit()
     p = fm.predict(sm.add_constant(coded[["a", "x"]].assign(a=0), has_constant="add")).to_numpy()
     expected = sum(
-        (p[:, j] * fy.predict(d.assign(a=1, g=label)).to_numpy()).mean() for j, label in enumerate("uvw")
+        (p[:, j] * fy.predict(d.assign(a=1, g=label)).to_numpy()).mean()
+        for j, label in enumerate("uvw")
     )
     assert cell(study, method, Y(1, M(0))) == pytest.approx(expected, abs=1e-9)
     assert cell(study, method, Y("drug", M("placebo"))) == pytest.approx(expected, abs=1e-9)
     held = fy.predict(d.assign(a=1, g="w")).mean() - fy.predict(d.assign(a=0, g="w")).mean()
     found = xw.estimate(study, method, [xw.CDE(g="w")])
-    assert found['cde(g=\'w\')'].estimate == pytest.approx(held, abs=1e-10)
+    assert found["cde(g='w')"].estimate == pytest.approx(held, abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +177,9 @@ def test_any_formula(d: pd.DataFrame, text: str, exact: bool) -> None:
     mu, total = f1.predict(d.assign(a=0)).to_numpy(), 0.0
     for z, weight in zip(zz, w, strict=True):
         at = d.assign(a=1, m1=mu + np.sqrt(f1.scale) * z)
-        total += weight * float((np.asarray(right.model_spec.get_model_matrix(at), float) @ b).mean())
+        total += weight * float(
+            (np.asarray(right.model_spec.get_model_matrix(at), float) @ b).mean()
+        )
     assert cell(study, method, Y(1, M(0))) == pytest.approx(total, abs=1e-8 if exact else 1e-7)
 
 
@@ -178,8 +202,12 @@ def test_conditional_on_covariates_and_on_the_treated(d: pd.DataFrame) -> None:
     for expected, options in cases.items():
         found = xw.estimate(study, xw.Regression(**text, **options), [xw.NDE])["nde"]
         assert found.estimate == pytest.approx(expected, abs=1e-10), options
-        boot = xw.estimate(study, xw.Regression(**text, **options), [xw.NDE],
-                           inference=xw.Bootstrap(draws=400, seed=2))["nde"]
+        boot = xw.estimate(
+            study,
+            xw.Regression(**text, **options),
+            [xw.NDE],
+            inference=xw.Bootstrap(draws=400, seed=2),
+        )["nde"]
         assert boot.std_error == pytest.approx(found.std_error, rel=0.15), options
 
 
@@ -272,7 +300,9 @@ def test_fitted_statsmodels_results(d: pd.DataFrame) -> None:
     fitted = xw.Regression(
         mediator=smf.ols("m1 ~ a * x", d).fit(), outcome=smf.probit("z ~ a * m1 + x", d).fit(disp=0)
     )
-    written = xw.Regression(mediator="m1 ~ a * x", outcome="z ~ a * m1 + x", outcome_family="probit")
+    written = xw.Regression(
+        mediator="m1 ~ a * x", outcome="z ~ a * m1 + x", outcome_family="probit"
+    )
     effects = [xw.estimate(study, m, [xw.NIE])["nie"] for m in (fitted, written)]
     assert effects[0].estimate == effects[1].estimate
     glm = xw.Regression(outcome=smf.glm("z ~ a + m1 + x", d, family=sm.families.Binomial()).fit())
@@ -294,9 +324,12 @@ def test_weights_are_copies_or_shares(d: pd.DataFrame) -> None:
     weighted = d.assign(w=w, c=np.arange(N))
     path, roles = "a -> m1 -> z", {"adjust": ["x"], "cluster": "c"}
     long = xw.estimate(xw.TableStudy.from_frame(copies, path, **roles), xw.Regression())
-    short = xw.estimate(xw.TableStudy.from_frame(weighted, path, **roles, weights="w"), xw.Regression())
+    short = xw.estimate(
+        xw.TableStudy.from_frame(weighted, path, **roles, weights="w"), xw.Regression()
+    )
     half = xw.estimate(
-        xw.TableStudy.from_frame(weighted.assign(w=w / 2.7), path, **roles, weights="w"), xw.Regression()
+        xw.TableStudy.from_frame(weighted.assign(w=w / 2.7), path, **roles, weights="w"),
+        xw.Regression(),
     )
     for row in long:
         assert short[row.term].estimate == pytest.approx(row.estimate, abs=1e-11)
@@ -307,7 +340,9 @@ def test_weights_are_copies_or_shares(d: pd.DataFrame) -> None:
 def test_functionals_other_than_the_mean_are_refused(d: pd.DataFrame) -> None:
     study = xw.TableStudy.from_frame(d, "a -> m1 -> y", adjust=["x"])
     with pytest.raises(DesignError, match="estimates means"):
-        xw.estimate(study, xw.Regression(), [xw.Estimand("q", Y(1).quantile(0.5) - Y(0).quantile(0.5))])
+        xw.estimate(
+            study, xw.Regression(), [xw.Estimand("q", Y(1).quantile(0.5) - Y(0).quantile(0.5))]
+        )
 
 
 def test_mediator_formula_that_leaves_the_domain_of_the_outcome_formula(d: pd.DataFrame) -> None:

@@ -59,7 +59,9 @@ def main() -> None:
         sys.exit(0)
     except Exception:
         traceback.print_exc()
-        print("\nThis is a bug in crossworld; please report it with the lines above.", file=sys.stderr)
+        print(
+            "\nThis is a bug in crossworld; please report it with the lines above.", file=sys.stderr
+        )
         sys.exit(1)
 
 

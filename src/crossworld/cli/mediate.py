@@ -18,7 +18,8 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
 ]
 ReportFile = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report.")
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report."),
 ]
 
 
@@ -28,7 +29,7 @@ def mediate(
         str,
         typer.Argument(
             metavar="PATH",
-            help="'treatment -> mediator -> outcome'; 'm1 + m2' is a joint block, 'm1 -> m2' an order.",
+            help="'treatment -> mediator -> outcome'; 'm1 + m2' is a joint block, 'm1 -> m2' ordered.",
         ),
     ],
     adjust: Annotated[str, typer.Option(help="Pre-treatment covariates: a,b,c.")] = "",
@@ -43,12 +44,17 @@ def mediate(
     estimator: Annotated[str, typer.Option(help="Name of the estimator.")] = "Regression",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the estimator; repeatable."),
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Set a field of the estimator; repeatable."
+        ),
     ] = None,
     inference: Annotated[
-        str, typer.Option(help="Wald, Bootstrap or Simulation [default: Wald; Bootstrap with --draws]")
+        str,
+        typer.Option(help="Wald, Bootstrap or Simulation [default: Wald; Bootstrap with --draws]"),
     ] = "",
-    draws: Annotated[int | None, typer.Option(help="Replicates of Bootstrap or Simulation.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Replicates of Bootstrap or Simulation.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the replicates.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads for the replicates.")] = None,
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,

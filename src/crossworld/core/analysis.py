@@ -139,7 +139,10 @@ class Analysis(Generic[S]):
         if scores.cluster is not None:
             units += f" in {scores.n_clusters:,} clusters"
         models = scores.diagnostics.get("models", {})
-        lines = [self.study.describe(), f"{describe(self.estimator)}, {describe(self.inference)}, {units}"]
+        lines = [
+            self.study.describe(),
+            f"{describe(self.estimator)}, {describe(self.inference)}, {units}",
+        ]
         return (*lines, *(f"  {name}: {model}" for name, model in models.items()))
 
 

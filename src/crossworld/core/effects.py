@@ -45,11 +45,13 @@ INT_MED = Estimand("int_med", Y(1) - Y(1, M(0)) - (Y(0, M(1)) - Y(0)))
 NATURAL = (TE, NDE, NIE)
 
 
-def _settings(where: str, everywhere: tuple[Level, ...], named: dict[str, Level]) -> tuple[
-    Fixed | Settings, str
-]:
+def _settings(
+    where: str, everywhere: tuple[Level, ...], named: dict[str, Level]
+) -> tuple[Fixed | Settings, str]:
     if not everywhere and not named:
-        raise SpecError(f"{where} needs the value the mediator is held at: {where}(0) or {where}(m=0)")
+        raise SpecError(
+            f"{where} needs the value the mediator is held at: {where}(0) or {where}(m=0)"
+        )
     inside = [show(v) for v in everywhere] + [f"{k}={show(v)}" for k, v in named.items()]
     return set_(*everywhere, **named), f"{where}({', '.join(inside)})"
 
@@ -126,7 +128,7 @@ class _Serial(Expr):
         return f"pse({self.mediator}{'' if self.type == 1 else ', type=2'})"
 
 
-def PSE(mediator: str, *, type: Literal[1, 2] = 1) -> Estimand:  # noqa: A002, N802
+def PSE(mediator: str, *, type: Literal[1, 2] = 1) -> Estimand:  # noqa: N802
     """Build the effect along the paths that enter the outcome side through one mediator.
 
     With causally ordered mediators ``m1 .. mK`` and ``theta(a1 .. aK, a)`` the cell in which
@@ -156,7 +158,5 @@ def is_everywhere(cell: Cell) -> bool:
     return [key for key, _ in cell.regimes] == [ALL]
 
 
-CONSTANTS = {
-    e.name: e for e in (TE, NDE, TNDE, NIE, PNIE, PM, IDE, IIE, OE, INT_MED, INT_REF())
-}
+CONSTANTS = {e.name: e for e in (TE, NDE, TNDE, NIE, PNIE, PM, IDE, IIE, OE, INT_MED, INT_REF())}
 FUNCTIONS = {"cde": CDE, "int_ref": INT_REF, "pse": PSE}

@@ -17,6 +17,11 @@ Vector: TypeAlias = NDArray[np.float64]  # (n,)
 Codes: TypeAlias = NDArray[np.int64]  # (n,), 0..J-1
 
 
+def by_cluster(values: Vector, cluster: Codes) -> Vector:
+    """Sum of the values in each cluster, (J,)."""
+    return np.asarray(np.bincount(cluster, weights=values), dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
     r"""A point estimate and the influence of each unit on it.
@@ -70,8 +75,7 @@ class Estimate:
         mine, theirs, factor = self.influence, other.influence, 1.0
         if self.cluster is not None:
             groups = int(self.cluster.max()) + 1
-            mine = np.bincount(self.cluster, weights=mine, minlength=groups)
-            theirs = np.bincount(self.cluster, weights=theirs, minlength=groups)
+            mine, theirs = by_cluster(mine, self.cluster), by_cluster(theirs, self.cluster)
             factor = groups / max(groups - 1, 1)
         return float(mine @ theirs) * factor / self.influence.size**2
 

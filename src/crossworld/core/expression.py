@@ -90,6 +90,7 @@ class Expr(ABC):
 
 
 def lift(value: Expr | float) -> Expr:
+    """Turn a number into an expression; leave an expression as it is."""
     return value if isinstance(value, Expr) else Number(float(value))
 
 

@@ -83,7 +83,9 @@ def _read(node: ast.expr, text: str) -> Any:
         if isinstance(left, Estimand):
             left = left.expr
         try:
-            return _OPERATORS[type(node.op)](left, right.expr if isinstance(right, Estimand) else right)
+            return _OPERATORS[type(node.op)](
+                left, right.expr if isinstance(right, Estimand) else right
+            )
         except TypeError:
             raise SpecError(f"cannot combine the parts of {text!r}") from None
     if isinstance(node, ast.Attribute):

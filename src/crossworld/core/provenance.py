@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,7 +30,9 @@ class Provenance:
     @classmethod
     def now(cls, data_sha256: str | None, seed: int | None, seconds: float) -> Provenance:
         """Collect versions from the running interpreter."""
-        loaded = {p: installed(p) for p in PACKAGES if p.replace("scikit-learn", "sklearn") in sys.modules}
+        loaded = {
+            p: installed(p) for p in PACKAGES if p.replace("scikit-learn", "sklearn") in sys.modules
+        }
         return cls(
             installed("crossworld"), data_sha256, seed, seconds, platform.python_version(), loaded
         )
@@ -40,7 +42,7 @@ class Provenance:
         return asdict(self)
 
 
-@lru_cache(maxsize=None)
+@cache
 def installed(package: str) -> str:
     """Return the installed version of a package, or 'unknown'."""
     try:

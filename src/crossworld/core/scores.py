@@ -176,7 +176,9 @@ class Scores:
         return cls(
             np.asarray(found["values"], dtype=np.float64),
             cells,
-            None if cluster is None else np.unique(cluster, return_inverse=True)[1].astype(np.int64),
+            None
+            if cluster is None
+            else np.unique(cluster, return_inverse=True)[1].astype(np.int64),
             None if weights is None else np.asarray(weights, dtype=np.float64),
             bool(found.get("influence", True)),
             None if classic is None else np.asarray(classic, dtype=np.float64),

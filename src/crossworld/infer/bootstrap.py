@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from crossworld.core.estimand import Estimand
-from crossworld.core.estimate import Estimate
+from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import SpecError
@@ -47,7 +47,9 @@ class Bootstrap:
         if self.kind not in ("percentile", "bca"):
             raise SpecError.unknown("kind of Bootstrap", str(self.kind), ("percentile", "bca"))
         if not isinstance(self.draws, int) or self.draws < MIN_DRAWS:
-            raise SpecError(f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}")
+            raise SpecError(
+                f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
+            )
 
     def infer(
         self,
@@ -73,9 +75,7 @@ class Bootstrap:
             draws = draws_of(estimands, scores.cells, cells)
             pulls = np.array([_acceleration(e, fit, scores) for e in estimands])
             probabilities = _bca(point, draws, pulls, level)
-        return summarise(
-            estimands, scores, cells, level=level, method=self.kind, at=probabilities
-        )
+        return summarise(estimands, scores, cells, level=level, method=self.kind, at=probabilities)
 
 
 def _bca(point: Array, draws: Array, acceleration: Array, level: float) -> Array:
@@ -100,7 +100,7 @@ def _acceleration(estimand: Estimand, fit: Fit, scores: Scores) -> float:
         assert isinstance(estimate, Estimate)
         influence = estimate.influence
         if estimate.cluster is not None:
-            influence = np.bincount(estimate.cluster, weights=influence)
+            influence = by_cluster(influence, estimate.cluster)
     else:
         influence = _jackknife(estimand, fit, scores)
     spread = float((influence**2).sum()) ** 1.5

@@ -43,7 +43,9 @@ class Simulation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.draws, int) or self.draws < MIN_DRAWS:
-            raise SpecError(f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}")
+            raise SpecError(
+                f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
+            )
 
     def infer(
         self,

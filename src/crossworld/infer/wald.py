@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from crossworld.core.estimand import Estimand
-from crossworld.core.estimate import Estimate
+from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.expression import Cell, Op
 from crossworld.core.protocols import Fit, Inferred, Progress
 from crossworld.core.table import Effect
@@ -62,7 +64,8 @@ class Wald:
         progress: Progress | None = None,
     ) -> Inferred:
         """Turn scores into rows."""
-        scores, told = fit.scores, []
+        scores = fit.scores
+        told: list[tuple[type[Warning], str]] = []
         if not scores.influence:
             raise DesignError(
                 "these scores are plug-in values without an influence function, so their spread "
@@ -93,13 +96,9 @@ def _plain(estimate: Estimate) -> Estimate:
     """Sum influence by cluster and forget the clusters, so no factor and no t applies."""
     if estimate.cluster is None:
         return estimate
-    groups = int(estimate.cluster.max()) + 1
-    import numpy as np
-
-    total = np.bincount(estimate.cluster, weights=estimate.influence, minlength=groups)
-    return replace(
-        estimate, influence=total * (groups / estimate.influence.size), cluster=None
-    )
+    total = by_cluster(estimate.influence, estimate.cluster)
+    share = total.size / estimate.influence.size
+    return replace(estimate, influence=np.asarray(total * share), cluster=None)
 
 
 def row(

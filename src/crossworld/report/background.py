@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +58,7 @@ def background(spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> Backgr
         "}",
     ]
     return Background(
-        tuple((_LABELS.get(k, _label(k)), _provenance(k, v)) for k, v in provenance.items()),
+        tuple((_LABELS.get(k, label(k)), _provenance(k, v)) for k, v in provenance.items()),
         form,
         text,
         _steps(spec, form, version if known else "") if text else (),
@@ -75,13 +74,18 @@ def shown(value: object, *, none: str = "not recorded") -> str:
         return none
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, str):
-        return clean(value)
-    return clean(json.dumps(value, ensure_ascii=False, default=str))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(k)}: {shown(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(v) for v in value) or "none"
+    return clean(value)
+
+
+def count(value: object) -> str:
+    """Write a number of things, with its thousands apart."""
+    return f"{value:,}" if isinstance(value, int) else shown(value)
 
 
 def pairs(held: object) -> Pairs:
@@ -106,7 +110,8 @@ def method_name(entry: object) -> str:
     return f"{name} ({', '.join(fields)})" if fields else name
 
 
-def _label(key: str) -> str:
+def label(key: str) -> str:
+    """Write a key of a document as words."""
     return clean(key).replace("_", " ").capitalize()
 
 

@@ -12,6 +12,8 @@ from crossworld.report.background import (
     Background,
     Pairs,
     background,
+    count,
+    label,
     method_name,
     pairs,
     shown,
@@ -143,7 +145,9 @@ def page(table: EffectTable) -> Page:
         licence=licence,
         diagnostics=_diagnostics(told, names),
         models=pairs(told.get("models")),
-        other_diagnostics=pairs({k: v for k, v in told.items() if k not in _SHOWN_ELSEWHERE}),
+        other_diagnostics=pairs(
+            {label(k): v for k, v in told.items() if k not in _SHOWN_ELSEWHERE}
+        ),
         checks=tuple(_check(held) for held in document["refutations"]),
         background=background(spec, document["provenance"]),
     )
@@ -206,9 +210,9 @@ def _facts(
 
 def _sample(told: Mapping[str, Any], names: Words) -> str:
     units, clusters = told.get("n_units"), told.get("n_clusters")
-    text = f"{shown(units)} {names.unit}s"
+    text = f"{count(units)} {names.unit}s"
     if clusters is not None and clusters != units:
-        text += f" in {shown(clusters)} clusters"
+        text += f" in {count(clusters)} clusters"
     return text
 
 
@@ -250,13 +254,13 @@ def _sentence(text: object) -> str:
 
 
 def _diagnostics(told: Mapping[str, Any], names: Words) -> Pairs:
-    found = [(f"{names.unit.capitalize()}s", shown(told.get("n_units")))]
+    found = [(f"{names.unit.capitalize()}s", count(told.get("n_units")))]
     if told.get("n_clusters") != told.get("n_units"):
-        found.append(("Clusters", shown(told.get("n_clusters"))))
-    found.append(("Failed replicates", shown(told.get("failed_replicates"))))
+        found.append(("Clusters", count(told.get("n_clusters"))))
+    found.append(("Failed replicates", count(told.get("failed_replicates"))))
     overlap = told.get("overlap")
     if isinstance(overlap, Mapping):
-        return (*found, *((f"Overlap, {key}", text) for key, text in pairs(overlap)))
+        return (*found, *((f"Overlap, {label(k).lower()}", v) for k, v in pairs(overlap)))
     return (*found, ("Overlap", shown(overlap, none="not reported by this method")))
 
 

@@ -62,7 +62,7 @@ def _draw(table: EffectTable, layout: Literal["wide", "narrow"]) -> str:
 
     out = io.StringIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
-        pass
+        matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figures.figure(table, layout=layout).savefig(

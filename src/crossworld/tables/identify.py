@@ -60,23 +60,38 @@ def _assumptions(
     given = f"given {', '.join(adjust[:12])}" if adjust else "without any covariate"
     also = f"{given} and {', '.join(intermediate)}" if intermediate else given
     found = [
-        Assumption("consistency", f"each unit's {m} and {y} are those of the {a} it received, and "
-                   "units do not affect one another"),
-        Assumption("no treatment-outcome confounding",
-                   f"{given}, nothing unmeasured affects both {a} and {y}"),
-        Assumption("no treatment-mediator confounding",
-                   f"{given}, nothing unmeasured affects both {a} and {m}"),
-        Assumption("no mediator-outcome confounding",
-                   f"{also} and {a}, nothing unmeasured affects both {m} and {y}"),
-        Assumption("positivity", f"every value of the covariates occurs with both levels of {a}, "
-                   f"and with every {m} that the other level brings about", testable=True),
+        Assumption(
+            "consistency",
+            f"each unit's {m} and {y} are those of the {a} it received, and "
+            "units do not affect one another",
+        ),
+        Assumption(
+            "no treatment-outcome confounding",
+            f"{given}, nothing unmeasured affects both {a} and {y}",
+        ),
+        Assumption(
+            "no treatment-mediator confounding",
+            f"{given}, nothing unmeasured affects both {a} and {m}",
+        ),
+        Assumption(
+            "no mediator-outcome confounding",
+            f"{also} and {a}, nothing unmeasured affects both {m} and {y}",
+        ),
+        Assumption(
+            "positivity",
+            f"every value of the covariates occurs with both levels of {a}, "
+            f"and with every {m} that the other level brings about",
+            testable=True,
+        ),
     ]
     if crossing:
-        found.append(Assumption(
-            "no effect of the treatment on a mediator-outcome confounder",
-            f"{a} affects nothing that in turn affects both {m} and {y}, other than through the "
-            "mediators listed; no experiment on the treatment alone can check this",
-        ))
+        found.append(
+            Assumption(
+                "no effect of the treatment on a mediator-outcome confounder",
+                f"{a} affects nothing that in turn affects both {m} and {y}, other than through "
+                "the mediators listed; no experiment on the treatment alone can check this",
+            )
+        )
     return tuple(found)
 
 

@@ -19,7 +19,9 @@ DISCRETE = 10  # a numeric treatment with at most this many values is contrasted
 def names(given: Sequence[str] | str, role: str) -> tuple[str, ...]:
     """Column names of a role, without repeats."""
     if isinstance(given, str):
-        raise DesignError(f"{role} is a list of column names, got the text {given!r}; write [{given!r}]")
+        raise DesignError(
+            f"{role} is a list of column names, got the text {given!r}; write [{given!r}]"
+        )
     found = tuple(given)
     wrong = [name for name in found if not isinstance(name, str)]
     if wrong:
@@ -37,7 +39,9 @@ def check_distinct(path: Path, adjust: Sequence[str], intermediate: Sequence[str
     for role, given in (("adjust", adjust), ("intermediate", intermediate)):
         for name in given:
             if name in taken:
-                raise DesignError(f"{role} names {name!r}, which is {taken[name]} of the path already")
+                raise DesignError(
+                    f"{role} names {name!r}, which is {taken[name]} of the path already"
+                )
             taken[name] = f"in {role}"
 
 
@@ -133,8 +137,8 @@ def levels(column: Column, name: str, given: Sequence[Level] | None) -> tuple[fl
         if len(values) == 2:
             return values[0], values[1]
         raise DesignError(
-            f"the treatment {name!r} has {len(values)} values ({shown}); say which two to contrast, "
-            "e.g. levels=(reference, active)"
+            f"the treatment {name!r} has {len(values)} values ({shown}); say which two to "
+            "contrast, e.g. levels=(reference, active)"
         )
     if isinstance(given, str) or len(given) != 2:
         raise DesignError(f"levels is a pair (reference, active), got {given!r}")

@@ -120,8 +120,8 @@ class TableStudy:
 
         Examples
         --------
-        >>> s = TableStudy.from_frame({"a": [0, 1, 0, 1], "m": [1., 2., 2., 3.], "y": [0., 1, 1, 2]},
-        ...                           "a -> m -> y")
+        >>> table = {"a": [0, 1, 0, 1], "m": [1.0, 2.0, 2.0, 3.0], "y": [0.0, 1.0, 1.0, 2.0]}
+        >>> s = TableStudy.from_frame(table, "a -> m -> y")
         >>> print(s.describe())
         a -> m -> y, no covariates, levels 0 and 1
         """
@@ -129,7 +129,10 @@ class TableStudy:
             raise SpecError.unknown("value of missing", str(missing), ("error", "drop"))
         table = read(frame)
         parsed = parse_path(path, table.names)
-        adjust, intermediate = roles.names(adjust, "adjust"), roles.names(intermediate, "intermediate")
+        adjust, intermediate = (
+            roles.names(adjust, "adjust"),
+            roles.names(intermediate, "intermediate"),
+        )
         roles.check_distinct(parsed, adjust, intermediate)
         used = roles.used(parsed, adjust, intermediate, cluster, weights)
         columns = {name: roles.fetch(table, name, role) for name, role in used.items()}
@@ -150,8 +153,15 @@ class TableStudy:
             roles.clusters(columns, cluster),
             roles.weights(columns, weights),
             Origin(
-                table.source, table.file_sha256, path, cluster, weights, missing, event,
-                n_all - n, dropped_by,
+                table.source,
+                table.file_sha256,
+                path,
+                cluster,
+                weights,
+                missing,
+                event,
+                n_all - n,
+                dropped_by,
             ),
         )
 
@@ -226,7 +236,9 @@ class TableStudy:
 
     def take(self, index: NDArray[np.int64]) -> Self:
         """Rows by position; repeats are allowed and stay in their cluster."""
-        codes = None if self.cluster is None else np.unique(self.cluster[index], return_inverse=True)
+        codes = (
+            None if self.cluster is None else np.unique(self.cluster[index], return_inverse=True)
+        )
         return replace(
             self,
             table={name: column.take(index) for name, column in self.table.items()},
@@ -256,8 +268,12 @@ class TableStudy:
             "data": o.data,
             "path": o.path or str(self.path),
             "adjust": list(self.adjust),
-            "levels": [int(v) if labels is None and v.is_integer() else
-                       (v if labels is None else labels[int(v)]) for v in self.levels],
+            "levels": [
+                int(v)
+                if labels is None and v.is_integer()
+                else (v if labels is None else labels[int(v)])
+                for v in self.levels
+            ],
         }
         extra = {
             "intermediate": list(self.intermediate) or None,

@@ -175,15 +175,25 @@ def build(
     keep = [j for j, name in enumerate(names) if intercept or name != "Intercept"]
     center = np.zeros(len(names)) if intercept else np.average(x, axis=0, weights=weights)
     transform = np.zeros((len(names), len(keep)))
-    transform[keep] = _orthonormal((x - center)[:, keep], [names[j] for j in keep], formula, weights)
+    transform[keep] = _orthonormal(
+        (x - center)[:, keep], [names[j] for j in keep], formula, weights
+    )
     used = dict(zip(map(str, right.formula), right.terms, strict=True))
     involved = [frozenset[str]()] * len(names)
     for term, where in spec.term_indices.items():
         for j in where:
             involved[j] = used[str(term)] & frozenset(parents)
     return Design(
-        formula, (x - center) @ transform, tuple(names), transform, center, spec, variables,
-        tuple(p for p in parents if any(p in own for own in involved)), tuple(involved), rows,
+        formula,
+        (x - center) @ transform,
+        tuple(names),
+        transform,
+        center,
+        spec,
+        variables,
+        tuple(p for p in parents if any(p in own for own in involved)),
+        tuple(involved),
+        rows,
         treatment,
     )
 
@@ -295,7 +305,10 @@ def _squeeze(z: Array) -> Array:
 
 
 def _polynomial(
-    design: Design, base: Values, parents: tuple[str, ...], spread: Mapping[str, tuple[float, float]]
+    design: Design,
+    base: Values,
+    parents: tuple[str, ...],
+    spread: Mapping[str, tuple[float, float]],
 ) -> Predictor:
     """Interpolate a design of degree two or three in the parents, or give up."""
     n, count = design.rows.size, len(parents)

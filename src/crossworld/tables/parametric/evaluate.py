@@ -47,7 +47,7 @@ class Value:
         if not self.loads:
             return None
         total: Array = sum((v * v for v in self.loads.values()), start=np.zeros((1, 1)))
-        return np.sqrt(total)
+        return np.asarray(np.sqrt(total))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +84,9 @@ class Evaluation:
             if self.share is None or len(z) == 1:
                 self.memo[key] = theta @ z.T
             else:
-                self.memo[key] = np.einsum("bp,bp->b", theta, np.broadcast_to(
-                    self.share @ z, theta.shape))[:, None]
+                self.memo[key] = np.einsum(
+                    "bp,bp->b", theta, np.broadcast_to(self.share @ z, theta.shape)
+                )[:, None]
         return self.memo[key]
 
 
@@ -255,7 +256,11 @@ class _Walk:
     ) -> list[Value]:
         """Predictors of a design that is no polynomial, built at the values drawn."""
         assert node.level is not None
-        theta, layout, design = self.batch.parameters.theta[node.variable], model.layout, model.design
+        theta, layout, design = (
+            self.batch.parameters.theta[node.variable],
+            model.layout,
+            model.design,
+        )
         if len(codes) == len(given):
             terms = design.at(node.level, codes).terms
             assert terms is not None
@@ -277,7 +282,7 @@ class _Walk:
 
 def _cholesky(covariance: Array) -> Array:
     try:
-        return np.linalg.cholesky(covariance)
+        return np.asarray(np.linalg.cholesky(covariance))
     except np.linalg.LinAlgError:
         found = np.full(covariance.shape, np.nan)
         for b, one in enumerate(covariance):

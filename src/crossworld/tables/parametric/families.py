@@ -10,6 +10,7 @@ everything a score, an information matrix or a Newton step is made of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,11 @@ class Family(Protocol):
 
     def mean(self, u: list[Array]) -> Array:
         """Mean of the response (of its codes, for categories)."""
+
+
+def _mean_code(probabilities: list[Array]) -> Array:
+    total: Array = sum((k * p for k, p in enumerate(probabilities)), start=np.zeros(1))
+    return total
 
 
 def _anywhere(y: Array, u: list[Array]) -> NDArray[np.bool_]:
@@ -133,7 +139,7 @@ class Poisson:
         return [y - mu], {(0, 0): -mu}
 
     def feasible(self, y: Array, u: list[Array]) -> NDArray[np.bool_]:
-        return u[0] < 500.0
+        return np.asarray(u[0] < 500.0)
 
     def mean(self, u: list[Array]) -> Array:
         mu: Array = np.exp(u[0])
@@ -147,7 +153,7 @@ class Poisson:
 
 @dataclass(frozen=True, slots=True)
 class NegativeBinomial:
-    r"""Count response with variance :math:`\mu + \alpha \mu^2`; the second predictor is log alpha."""
+    r"""Count response, variance :math:`\mu + \alpha \mu^2`; the second predictor is log alpha."""
 
     name: str = "negative-binomial"
     predictors: int = 2
@@ -159,7 +165,10 @@ class NegativeBinomial:
         r, inside = 1.0 / alpha, 1.0 + alpha * mu
         slope = digamma(y + r) - digamma(r) - np.log(inside) + 1.0 - (r + y) / (r + mu)
         bend = (
-            polygamma(1, y + r) - polygamma(1, r) + alpha - 1.0 / (r + mu)
+            polygamma(1, y + r)
+            - polygamma(1, r)
+            + alpha
+            - 1.0 / (r + mu)
             - (mu - y) / (r + mu) ** 2
         )
         first = [(y - mu) / inside, -r * slope]
@@ -171,7 +180,7 @@ class NegativeBinomial:
         return first, second
 
     def feasible(self, y: Array, u: list[Array]) -> NDArray[np.bool_]:
-        return (u[0] < 500.0) & (np.abs(u[1]) < 16.0)
+        return np.asarray((u[0] < 500.0) & (np.abs(u[1]) < 16.0))
 
     def mean(self, u: list[Array]) -> Array:
         mu: Array = np.exp(u[0])
@@ -181,8 +190,11 @@ class NegativeBinomial:
         """Log-probability of the count ``k``."""
         r = np.exp(-u[1])
         log: Array = (
-            gammaln(k + r) - gammaln(r) - gammaln(k + 1.0)
-            - r * np.log1p(np.exp(u[0]) / r) + k * (u[0] - np.log(r + np.exp(u[0])))
+            gammaln(k + r)
+            - gammaln(r)
+            - gammaln(k + 1.0)
+            - r * np.log1p(np.exp(u[0]) / r)
+            + k * (u[0] - np.log(r + np.exp(u[0])))
         )
         return log
 
@@ -202,7 +214,7 @@ class LogBinomial:
         return [y - (1.0 - y) * odds], {(0, 0): -(1.0 - y) * odds / (1.0 - mu)}
 
     def feasible(self, y: Array, u: list[Array]) -> NDArray[np.bool_]:
-        return (u[0] < -1e-12) | ((y == 1.0) & (u[0] < 1e-12))
+        return np.asarray((u[0] < -1e-12) | ((y == 1.0) & (u[0] < 1e-12)))
 
     def mean(self, u: list[Array]) -> Array:
         mu: Array = np.exp(u[0])
@@ -237,7 +249,8 @@ class Multinomial:
         first = [(y == k + 1.0) - v for k, v in enumerate(p)]
         second = {
             (k, j): p[k] * (p[j] - 1.0) if k == j else p[k] * p[j]
-            for k in range(len(p)) for j in range(k, len(p))
+            for k in range(len(p))
+            for j in range(k, len(p))
         }
         return first, second
 
@@ -245,9 +258,7 @@ class Multinomial:
         return _anywhere(y, u)
 
     def mean(self, u: list[Array]) -> Array:
-        return sum(  # type: ignore[no-any-return]
-            (k * v for k, v in enumerate(self.probabilities(u))), start=np.zeros(1)
-        )
+        return _mean_code(self.probabilities(u))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +277,7 @@ class Ordinal:
     def probabilities(self, u: list[Array]) -> list[Array]:
         """Probability of each category."""
         at_most = [expit(t - u[0]) for t in u[1:]]
-        inner = [high - low for low, high in zip(at_most, at_most[1:], strict=False)]
+        inner = [high - low for low, high in pairwise(at_most)]
         return [at_most[0], *inner, expit(u[0] - u[-1])]
 
     def derivatives(self, y: Array, u: list[Array]) -> tuple[First, Second]:
@@ -275,7 +286,9 @@ class Ordinal:
         first = [np.zeros(shape) for _ in u]
         second: Second = {(0, 0): np.zeros(shape)}
         second |= {(0, k): np.zeros(shape) for k in range(1, last + 1)}
-        second |= {(k, j): np.zeros(shape) for k in range(1, last + 1) for j in (k, k + 1) if j <= last}
+        second |= {
+            (k, j): np.zeros(shape) for k in range(1, last + 1) for j in (k, k + 1) if j <= last
+        }
         p = self.probabilities(u)
         for c in range(self.categories):
             here = np.broadcast_to(y == c, shape) / p[c]
@@ -287,7 +300,10 @@ class Ordinal:
             slope, masked = density[1] - density[0], here * p[c]
             first[0] -= here * slope
             second[0, 0] += here * (bend[1] - bend[0]) - masked * (slope / p[c]) ** 2
-            for k, sign, f, g in ((c, -1.0, density[0], bend[0]), (c + 1, 1.0, density[1], bend[1])):
+            for k, sign, f, g in (
+                (c, -1.0, density[0], bend[0]),
+                (c + 1, 1.0, density[1], bend[1]),
+            ):
                 if 1 <= k <= last:
                     first[k] += sign * here * f
                     second[0, k] += sign * (here * f * slope / p[c] - here * g)
@@ -298,20 +314,24 @@ class Ordinal:
 
     def feasible(self, y: Array, u: list[Array]) -> NDArray[np.bool_]:
         ordered = _anywhere(y, u)
-        for low, high in zip(u[1:], u[2:], strict=False):
+        for low, high in pairwise(u[1:]):
             ordered = ordered & (high - low > 1e-10)
         return ordered
 
     def mean(self, u: list[Array]) -> Array:
-        return sum(  # type: ignore[no-any-return]
-            (k * v for k, v in enumerate(self.probabilities(u))), start=np.zeros(1)
-        )
+        return _mean_code(self.probabilities(u))
 
 
 COUNTS = (Poisson, NegativeBinomial)
 BINARY = ("logit", "probit", "log-binomial")
 NAMES = (
-    "gaussian", "logit", "probit", "poisson", "negative-binomial", "log-binomial", "multinomial",
+    "gaussian",
+    "logit",
+    "probit",
+    "poisson",
+    "negative-binomial",
+    "log-binomial",
+    "multinomial",
     "ordinal",
 )
 
@@ -319,8 +339,13 @@ NAMES = (
 def family(name: str, categories: int = 2) -> Family:
     """Return a family by its name; ``categories`` matters for multinomial and ordinal."""
     made: dict[str, Family] = {
-        "gaussian": Gaussian(), "logit": Logit(), "probit": Probit(), "poisson": Poisson(),
-        "negative-binomial": NegativeBinomial(), "log-binomial": LogBinomial(),
-        "multinomial": Multinomial(categories), "ordinal": Ordinal(categories),
+        "gaussian": Gaussian(),
+        "logit": Logit(),
+        "probit": Probit(),
+        "poisson": Poisson(),
+        "negative-binomial": NegativeBinomial(),
+        "log-binomial": LogBinomial(),
+        "multinomial": Multinomial(categories),
+        "ordinal": Ordinal(categories),
     }
     return made[name]

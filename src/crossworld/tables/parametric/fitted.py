@@ -12,13 +12,20 @@ from crossworld.tables.parametric.formulas import quoted
 from crossworld.tables.parametric.models import Model
 
 _CLASSES = {
-    "OLS": "gaussian", "WLS": "gaussian", "Logit": "logit", "Probit": "probit",
-    "Poisson": "poisson", "NegativeBinomial": "negative-binomial", "MNLogit": "multinomial",
+    "OLS": "gaussian",
+    "WLS": "gaussian",
+    "Logit": "logit",
+    "Probit": "probit",
+    "Poisson": "poisson",
+    "NegativeBinomial": "negative-binomial",
+    "MNLogit": "multinomial",
     "OrderedModel": "ordinal",
 }
 _GLMS = {
-    ("Gaussian", "Identity"): "gaussian", ("Binomial", "Logit"): "logit",
-    ("Binomial", "Probit"): "probit", ("Binomial", "Log"): "log-binomial",
+    ("Gaussian", "Identity"): "gaussian",
+    ("Binomial", "Logit"): "logit",
+    ("Binomial", "Probit"): "probit",
+    ("Binomial", "Log"): "log-binomial",
     ("Poisson", "Log"): "poisson",
 }
 
@@ -40,8 +47,9 @@ class Asked:
         same = self.fitted.shape == ours.shape
         if not same or np.abs(self.fitted - ours).max() > 1e-5 * max(1.0, np.abs(ours).max()):
             raise DesignError(
-                f"the fitted model of {self.response!r} does not agree with a fit of {self.formula!r} "
-                f"to the study's {ours.size} rows; was it fitted to other rows, with other weights, "
+                f"the fitted model of {self.response!r} does not agree with a fit of "
+                f"{self.formula!r} to the study's {ours.size} rows; was it fitted to other rows, "
+                "with other weights, "
                 "or without convergence?"
             )
 

@@ -13,18 +13,74 @@ from crossworld.errors import DesignError, SpecError, hint
 
 # What a formula may call. Formulas arrive over HTTP too, so nothing else is evaluated.
 FUNCTIONS = frozenset(
-    {"I", "C", "Q", "bs", "cc", "cr", "cs", "center", "scale", "standardize", "poly", "lag",
-     "log", "log10", "log2", "exp", "exp10", "exp2", "sqrt", "abs"}
+    {
+        "I",
+        "C",
+        "Q",
+        "bs",
+        "cc",
+        "cr",
+        "cs",
+        "center",
+        "scale",
+        "standardize",
+        "poly",
+        "lag",
+        "log",
+        "log10",
+        "log2",
+        "exp",
+        "exp10",
+        "exp2",
+        "sqrt",
+        "abs",
+    }
 )
 ATTRIBUTES = frozenset(
-    {"np.log", "np.log1p", "np.log2", "np.log10", "np.exp", "np.expm1", "np.sqrt", "np.abs",
-     "np.sin", "np.cos", "np.tanh", "np.arctan", "np.square", "np.power", "np.maximum",
-     "np.minimum", "np.where", "np.clip", "np.sign", "contr.treatment", "contr.sum", "contr.poly",
-     "contr.helmert", "contr.diff", "contr.SAS"}
+    {
+        "np.log",
+        "np.log1p",
+        "np.log2",
+        "np.log10",
+        "np.exp",
+        "np.expm1",
+        "np.sqrt",
+        "np.abs",
+        "np.sin",
+        "np.cos",
+        "np.tanh",
+        "np.arctan",
+        "np.square",
+        "np.power",
+        "np.maximum",
+        "np.minimum",
+        "np.where",
+        "np.clip",
+        "np.sign",
+        "contr.treatment",
+        "contr.sum",
+        "contr.poly",
+        "contr.helmert",
+        "contr.diff",
+        "contr.SAS",
+    }
 )
 _ALLOWED_NODES = (
-    ast.Expression, ast.Name, ast.Load, ast.Call, ast.keyword, ast.Constant, ast.BinOp, ast.UnaryOp,
-    ast.Compare, ast.List, ast.Tuple, ast.Attribute, ast.operator, ast.unaryop, ast.cmpop,
+    ast.Expression,
+    ast.Name,
+    ast.Load,
+    ast.Call,
+    ast.keyword,
+    ast.Constant,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.List,
+    ast.Tuple,
+    ast.Attribute,
+    ast.operator,
+    ast.unaryop,
+    ast.cmpop,
 )
 
 

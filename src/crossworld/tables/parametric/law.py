@@ -24,8 +24,12 @@ from crossworld.tables.parametric.plan import Node, Plan
 Array = NDArray[np.float64]
 Group = tuple[str, int, tuple[str, ...]]
 LINKS = {
-    "gaussian": "identity", "logit": "logit", "probit": "probit", "poisson": "log",
-    "negative-binomial": "log", "log-binomial": "log",
+    "gaussian": "identity",
+    "logit": "logit",
+    "probit": "probit",
+    "poisson": "log",
+    "negative-binomial": "log",
+    "log-binomial": "log",
 }
 FEW = 12  # categories up to which a design is built for each, rather than interpolated
 
@@ -56,7 +60,12 @@ class Laws:
     @property
     def link(self) -> str:
         """Link of the outcome."""
-        return LINKS[next(reversed(self.models.values())).family.name]
+        return LINKS[self.outcome.family.name]
+
+    @property
+    def outcome(self) -> Model:
+        """The model of the outcome."""
+        return list(self.models.values())[-1]
 
     def predictor(self, node: Node, codes: Mapping[str, float]) -> Predictor:
         """Design of a draw's law, given the codes of discrete draws before it."""
@@ -115,8 +124,7 @@ class Laws:
         return node.level is not None and isinstance(self.models[node.variable].family, Gaussian)
 
     def _is_text(self, variable: str) -> bool:
-        outcome = next(reversed(self.models.values()))
-        return outcome.design.rows.columns[variable].is_text
+        return self.outcome.design.rows.columns[variable].is_text
 
     def _some(self, node: Node) -> float:
         """Return one value a discrete draw can take."""

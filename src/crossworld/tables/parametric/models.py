@@ -55,7 +55,7 @@ class Model:
     @property
     def dof(self) -> float:
         """Rows minus coefficients."""
-        return float(self.weights.sum()) - self.design.z.shape[1]
+        return float(self.weights.sum() - self.design.z.shape[1])
 
     @property
     def gram(self) -> Gram:
@@ -68,7 +68,7 @@ class Model:
 
     def residual(self) -> Array:
         """Response minus fitted mean, (n,)."""
-        return self.y - self.family.mean(self.predictors())[0]
+        return np.asarray(self.y - self.family.mean(self.predictors())[0])
 
     def information(self) -> Array:
         """Average negative second derivative of the log-likelihood, (P, P)."""
@@ -95,7 +95,13 @@ class Model:
 
 
 def fit(
-    name: str, family: Family, design: Design, y: Array, *, support: tuple[float, ...], weights: Array
+    name: str,
+    family: Family,
+    design: Design,
+    y: Array,
+    *,
+    support: tuple[float, ...],
+    weights: Array,
 ) -> Model:
     """Fit one regression.
 
@@ -150,7 +156,7 @@ def _start(family: Family, z: Array, y: Array, weights: Array) -> Array:
             return _start_negative_binomial(z, y, weights)
     if family.name == "log-binomial":
         level = np.log(np.clip(np.average(y, weights=weights), 1e-6, 1.0 - 1e-6))
-        return np.linalg.lstsq(z, np.full(y.size, level), rcond=None)[0]
+        return np.asarray(np.linalg.lstsq(z, np.full(y.size, level), rcond=None)[0])
     if family.name == "ordinal":
         below = [np.average(y <= c, weights=weights) for c in range(family.predictors - 1)]
         share = np.clip(np.array(below), 1e-4, 1.0 - 1e-4)
@@ -170,9 +176,7 @@ def _start_negative_binomial(z: Array, y: Array, weights: Array) -> Array:
     return np.append(np.asarray(first.params), np.log(alpha))
 
 
-def _refuse_separation(
-    name: str, family: Family, design: Design, y: Array, weights: Array
-) -> None:
+def _refuse_separation(name: str, family: Family, design: Design, y: Array, weights: Array) -> None:
     """Raise when a linear predictor separates the categories, so that no maximum exists.
 
     A direction ``d`` separates when ``z_i'd >= 0`` for events and ``<= 0`` for the others, with
@@ -190,8 +194,9 @@ def _refuse_separation(
         if direction is not None:
             culprit = _largest(design, direction)
             raise EstimationError(
-                f"separation: {culprit!r} (or a combination with it) predicts {name!r} perfectly in "
-                f"{design.formula!r}, so the {family.name} coefficients do not exist; drop or merge "
+                f"separation: {culprit!r} (or a combination with it) predicts {name!r} perfectly "
+                f"in {design.formula!r}, so the {family.name} coefficients do not exist; drop or "
+                "merge "
                 "it"
             )
 
@@ -207,8 +212,13 @@ def _largest(design: Design, direction: Array) -> str:
 def _looks_extreme(z: Array, event: NDArray[np.bool_]) -> bool:
     layout = Layout(z.shape[1], _LOGIT)
     theta, done = newton(
-        event.astype(float), Gram(z), layout, start=np.zeros(z.shape[1]),
-        weights=np.ones((1, event.size)), steps=12, tolerance=1e-4,
+        event.astype(float),
+        Gram(z),
+        layout,
+        start=np.zeros(z.shape[1]),
+        weights=np.ones((1, event.size)),
+        steps=12,
+        tolerance=1e-4,
     )
     return not done[0] or float(np.abs(z @ theta[0]).max()) > 12.0
 

@@ -104,7 +104,7 @@ def solve(matrices: Array, vectors: Array) -> Array:
     concave) is replaced by the one with absolute eigenvalues, so that a step still climbs.
     """
     found = np.full(vectors.shape, np.nan)
-    fine = np.isfinite(matrices).all(axis=(1, 2)) & np.isfinite(vectors).all(axis=1)
+    fine = np.asarray(np.isfinite(matrices).all(axis=(1, 2)) & np.isfinite(vectors).all(axis=1))
     plain = fine & _well_conditioned(matrices, fine)
     if plain.any():
         found[plain] = np.linalg.solve(matrices[plain], vectors[plain][:, :, None])[:, :, 0]
@@ -178,7 +178,7 @@ def newton(
     draws = weights.shape[0]
     if isinstance(layout.family, Gaussian):
         found = least_squares(y, gram, weights)
-        return found, np.isfinite(found).all(axis=1)
+        return found, np.asarray(np.isfinite(found).all(axis=1))
     theta = np.array(np.broadcast_to(start, (draws, layout.size)))
     done = np.zeros(draws, dtype=bool)
     left = np.arange(draws)
@@ -204,18 +204,18 @@ def _step(y: Array, gram: Gram, layout: Layout, theta: Array, weights: Array) ->
     first, second = layout.family.derivatives(y, layout.predictors(theta, gram.z))
     step = solve(-hessian(layout, gram, second, weights), gradient(layout, gram.z, first, weights))
     length = np.sqrt((step**2).sum(axis=1, keepdims=True))
-    return step * np.minimum(1.0, STEP_CAP / np.maximum(length, 1e-300))
+    return np.asarray(step * np.minimum(1.0, STEP_CAP / np.maximum(length, 1e-300)))
 
 
 def _move(y: Array, z: Array, layout: Layout, theta: Array, step: Array, weights: Array) -> Array:
     """Take the step, halved until the log-likelihood exists at every unit with weight."""
     scale = np.ones((len(theta), 1))
     if layout.family.name in ("logit", "probit", "multinomial"):
-        return theta + step
+        return np.asarray(theta + step)
     for _ in range(40):
         u = layout.predictors(theta + scale * step, z)
         fine = (layout.family.feasible(y, u) | (weights == 0.0)).all(axis=1)
         if fine.all():
             break
         scale[~fine] *= 0.5
-    return theta + scale * step
+    return np.asarray(theta + scale * step)

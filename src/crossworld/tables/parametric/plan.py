@@ -1,4 +1,4 @@
-"""A cell as a sequence of draws: which model, at which treatment level, given which earlier draws."""
+"""A cell as a sequence of draws: which model, at which level, given which earlier draws."""
 
 from __future__ import annotations
 

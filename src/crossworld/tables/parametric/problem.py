@@ -135,9 +135,7 @@ class Problem:
         return [self.laws.models[name] for name in names]
 
 
-def residual_covariance(
-    members: list[Model], theta: Mapping[str, Array], weights: Array
-) -> Array:
+def residual_covariance(members: list[Model], theta: Mapping[str, Array], weights: Array) -> Array:
     """Residual covariance of a joint group, RSS / (n - p): (B, k, k)."""
     residual = [m.y - theta[m.name] @ m.design.z.T for m in members]
     total = weights.sum(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 RULES = (3, 5, 7, 9, 11, 15, 21, 31, 45, 63, 91, 127, 181, 255)
 
 
-@lru_cache(maxsize=None)
+@cache
 def hermite(nodes: int) -> tuple[Array, Array]:
     """Nodes and weights with ``sum w f(z) = E f(Z)`` for polynomials of degree < 2 * nodes."""
     z, w = roots_hermitenorm(nodes)

@@ -15,7 +15,7 @@ from crossworld.tables.frame import Column
 from crossworld.tables.parametric import families, fitted
 from crossworld.tables.parametric.design import Rows, build
 from crossworld.tables.parametric.formulas import quoted, right_side, written
-from crossworld.tables.parametric.law import LINKS, Group, Laws
+from crossworld.tables.parametric.law import Group, Laws
 from crossworld.tables.parametric.models import Model, fit
 from crossworld.tables.parametric.plan import make_plan
 from crossworld.tables.parametric.problem import Problem
@@ -71,8 +71,12 @@ def set_up(
         )
     plans = tuple(
         make_plan(
-            cell, intermediate=study.intermediate, blocks=study.blocks, uses=uses,
-            outcome=study.path.outcome, level=study.level,
+            cell,
+            intermediate=study.intermediate,
+            blocks=study.blocks,
+            uses=uses,
+            outcome=study.path.outcome,
+            level=study.level,
             code=lambda name, value: _code(study, name, value),
         )
         for cell in cells
@@ -108,8 +112,8 @@ def _asked(options: Options, study: TableStudy) -> dict[str, fitted.Asked]:
             asked = fitted.read(item)
             if asked.response not in found:
                 raise SpecError(
-                    f"the formula {asked.formula!r} models {asked.response!r}, which is no mediator "
-                    f"of {study.path}. {hint(asked.response, found)}"
+                    f"the formula {asked.formula!r} models {asked.response!r}, which is no "
+                    f"mediator of {study.path}. {hint(asked.response, found)}"
                 )
             found[asked.response] = asked
     outcome = fitted.Asked() if options.outcome is None else fitted.read(options.outcome)
@@ -146,8 +150,8 @@ def _family(options: Options, study: TableStudy, name: str, asked: fitted.Asked)
         if len(values) == 2:
             shown = " and ".join(column.show(v) for v in values)
             raise DesignError(
-                f"the outcome {name!r} has the two values {shown}; say which one is the event, e.g. "
-                f"event={column.show(values[1])}, or set outcome_family='gaussian'"
+                f"the outcome {name!r} has the two values {shown}; say which one is the event, "
+                f"e.g. event={column.show(values[1])}, or set outcome_family='gaussian'"
             )
         return "multinomial" if column.is_text else "gaussian"
     _check_family(study, name, given, values)
@@ -159,9 +163,13 @@ def _check_family(study: TableStudy, name: str, given: str, values: list[float])
     shown = ", ".join(column.show(v) for v in values[:6]) + (", ..." if len(values) > 6 else "")
     role = "outcome" if last else "mediator"
     if given in families.BINARY and len(values) != 2:
-        raise DesignError(f"the {role} {name!r} has {len(values)} values ({shown}), {given} needs two")
+        raise DesignError(
+            f"the {role} {name!r} has {len(values)} values ({shown}), {given} needs two"
+        )
     if given in families.BINARY and last and values != [0.0, 1.0]:
-        raise DesignError(f"the outcome {name!r} has the values {shown}; say which one is the event=")
+        raise DesignError(
+            f"the outcome {name!r} has the values {shown}; say which one is the event="
+        )
     if given in ("poisson", "negative-binomial"):
         counts = not column.is_text and all(v >= 0.0 and v.is_integer() for v in values)
         if not counts:
@@ -169,18 +177,18 @@ def _check_family(study: TableStudy, name: str, given: str, values: list[float])
     if given in ("multinomial", "ordinal"):
         if last:
             raise DesignError(
-                f"a {given} outcome has no mean; contrast one category with event=..., or score the "
-                "categories as numbers"
+                f"a {given} outcome has no mean; contrast one category with event=..., or score "
+                "the categories as numbers"
             )
         if len(values) > 50:
-            raise DesignError(f"the mediator {name!r} has {len(values)} values, too many for {given}")
+            raise DesignError(
+                f"the mediator {name!r} has {len(values)} values, too many for {given}"
+            )
     if given == "gaussian" and column.is_text:
         raise DesignError(f"the {role} {name!r} is text ({shown}), so it is not gaussian")
 
 
-def _default(
-    options: Options, study: TableStudy, name: str, chosen: Mapping[str, str]
-) -> str:
+def _default(options: Options, study: TableStudy, name: str, chosen: Mapping[str, str]) -> str:
     """Default formula: the treatment, what comes before, the covariates."""
     before: list[str] = []
     if name not in study.intermediate:
@@ -205,27 +213,38 @@ def _default(
 def _model(
     study: TableStudy, name: str, text: str, chosen: str, *, rows: Rows, weights: Array
 ) -> Model:
-    columns = {k: v for k, v in study.table.items()}
+    columns = dict(study.table)
     right = right_side(text, name, frozenset(columns))
     before = _before(study, name)
     later = sorted(
-        v for v in right.variables
+        v
+        for v in right.variables
         if v not in before and v != study.path.treatment and v not in study.adjust
     )
     if later:
         raise SpecError(
-            f"the formula {text!r} puts {later[0]!r} into the model of {name!r}, which comes before "
-            f"it in {study.path}"
+            f"the formula {text!r} puts {later[0]!r} into the model of {name!r}, which comes "
+            f"before it in {study.path}"
         )
     column = study.table[name]
     values = column.distinct()
     discrete = chosen not in ("gaussian", "poisson", "negative-binomial")
     support = tuple(values) if discrete else ()
-    y = np.searchsorted(np.array(values), column.values).astype(float) if discrete else column.values
+    y = (
+        np.searchsorted(np.array(values), column.values).astype(float)
+        if discrete
+        else column.values
+    )
     family = families.family(chosen, len(values))
     design = build(
-        text, right, columns, rows, treatment=study.path.treatment, parents=before,
-        weights=weights, intercept=family.intercept,
+        text,
+        right,
+        columns,
+        rows,
+        treatment=study.path.treatment,
+        parents=before,
+        weights=weights,
+        intercept=family.intercept,
     )
     return fit(name, family, design, y, support=support, weights=weights)
 
@@ -266,7 +285,7 @@ def _rows(options: Options, study: TableStudy) -> tuple[Rows, bool]:
     at = "mean" if options.at is None and options.rare_outcome else options.at
     if at is None:
         return Rows(study.table, len(study)), False
-    values = _central(study) if at == "mean" else _held(study, at)
+    values = _held(study, at) if isinstance(at, Mapping) else _central(study)
     columns = {
         name: Column(np.full(len(study), values[name]), c.labels) if name in values else c
         for name, c in study.table.items()

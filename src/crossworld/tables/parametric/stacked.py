@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +87,10 @@ def _moved(
     for i, (kind, name, at, size) in enumerate(coordinates):
         rows = np.arange(4 * i, 4 * i + 4)
         held = moved.theta[name] if kind == "theta" else moved.covariance[name]
-        for place in {at, at[::-1]}:
-            held[(rows, *place)] += STEP * size * stencil
+        places: set[tuple[int, ...]] = {at, at[::-1]}
+        for place in places:
+            index: Any = (rows, *place)
+            held[index] += STEP * size * stencil
     return moved
 
 
