@@ -47,10 +47,10 @@ def version() -> str:
 
 
 def quadrature_error(diagnostics: Mapping[str, Any]) -> object:
-    """Whatever the result says about quadrature: the first key that names it, at any depth."""
+    """Find what the result says about quadrature in replicates, at any depth."""
     for key, value in diagnostics.items():
         if "quadrature" in key:
-            return value
+            return value.get("replicate_error", value) if isinstance(value, Mapping) else value
         if isinstance(value, Mapping) and (inner := quadrature_error(value)) is not None:
             return inner
     return None

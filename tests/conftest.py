@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# set before numpy is imported: many small fits lose more to the threads of linear algebra than
+# they win
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 SHARED = Path(os.environ.get("CROSSWORLD_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -97,6 +97,13 @@ def read_scores_parquet(file: Path) -> Scores:
     except (OSError, pa.ArrowInvalid) as error:
         raise DesignError(f"{str(file)!r} is not a scores file: {error}") from None
     told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    try:
+        return _scores_of(table, told, str(file))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DesignError(f"{str(file)!r} is not a scores file: {error!r}") from None
+
+
+def _scores_of(table: Any, told: Mapping[str, str], source: str) -> Scores:
     roles = ("cluster", "weights")
     cells = (
         json.loads(told["cells"])
@@ -111,4 +118,4 @@ def read_scores_parquet(file: Path) -> Scores:
     classic = json.loads(told.get("classic", "null"))
     if classic is not None:
         found["classic"] = np.array(classic)
-    return Scores.from_arrays(found, str(file))
+    return Scores.from_arrays(found, source)

@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 
 import crossworld as xw
+from crossworld.core.analysis import prepare
 from crossworld.core.effects import NDE, NIE, PNIE, TE, TNDE
 from crossworld.core.estimand import Estimand, needed
 from crossworld.core.expression import Y
 from crossworld.datasets.laws import Gaussian
+from crossworld.infer.empirical import draws_of
 
 from .cases import (
     CASES,
+    HEAVY,
+    SMALL,
     Case,
     base,
     errors,
     every_case,
+    every_light_case,
     measure,
     scores_of,
     some,
@@ -59,7 +64,7 @@ def test_intervals_are_as_wide_as_the_spread_of_estimates(case: Case) -> None:
     questions = [q for q in case.questions if q.name in ("te", "nde", "nie", "ide", "iie")]
     z = []
     for seed in range(60):
-        data = case.draw(max(1000, case.small), 1000 + seed)
+        data = case.draw(2000 if case.generator in HEAVY else 1000, 1000 + seed)
         found = measure(case, study_of(data), questions)
         z.append(
             [(found[q.name].value - data.effect(q)) / found[q.name].std_error for q in questions]
@@ -97,9 +102,9 @@ def test_random_draws_are_natural_without_intermediates(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(3.0, 1.0), (0.0, -2.0), (1e3, 1e3), (0.0, 1e-4)])
-@every_case
+@every_light_case
 def test_follows_affine_outcomes(case: Case, shift: float, scale: float) -> None:
-    data = case.draw(case.small, 1)
+    data = case.draw(SMALL, 1)
     if not isinstance(data.model.outcome, Gaussian):
         pytest.skip("the outcome is not gaussian")
     frame = dict(data.frame)
@@ -114,9 +119,9 @@ SWAPPED = [("te", "te"), ("nde", "tnde"), ("tnde", "nde"), ("nie", "pnie"), ("pn
 SWAPPED += [("oe", "oe"), ("pse(m1)", "pse(m1, type=2)"), ("pse(m2, type=2)", "pse(m2)")]
 
 
-@every_case
+@every_light_case
 def test_swapped_levels_flip_signs(case: Case) -> None:
-    data = case.draw(case.small, 2)
+    data = case.draw(SMALL, 2)
     low, high = data.levels
     one = measure(case, study_of(data))
     two = measure(case, study_of(data, levels=(high, low)))
@@ -126,9 +131,9 @@ def test_swapped_levels_flip_signs(case: Case) -> None:
             assert two[there].std_error == pytest.approx(one[here].std_error, rel=1e-6)
 
 
-@every_case
+@every_light_case
 def test_recoded_treatment_flips_signs(case: Case) -> None:
-    data = case.draw(case.small, 2)
+    data = case.draw(SMALL, 2)
     treatment = data.frame["a"]
     if set(treatment.tolist()) != {0, 1} or "outcome" in case.settings:
         pytest.skip("the treatment is not coded 0 and 1, or formulas name it")
@@ -141,20 +146,20 @@ def test_recoded_treatment_flips_signs(case: Case) -> None:
 
 
 @pytest.mark.parametrize("weight", [1.0, 1, 2.5])
-@every_case
+@every_light_case
 def test_equal_weights_change_nothing(case: Case, weight: float) -> None:
-    data = case.draw(case.small, 3)
+    data = case.draw(SMALL, 3)
     one = measure(case, study_of(data))
-    frame = {**data.frame, "weight": np.full(case.small, weight)}
+    frame = {**data.frame, "weight": np.full(SMALL, weight)}
     two = measure(case, study_of(data, frame, weights="weight"))
     assert values(two) == pytest.approx(values(one), abs=1e-8)
     assert errors(two) == pytest.approx(errors(one), rel=1e-6)
 
 
-@every_case
+@every_light_case
 def test_order_of_rows_does_not_matter(case: Case) -> None:
-    data = case.draw(case.small, 4)
-    order = np.random.default_rng(0).permutation(case.small)
+    data = case.draw(SMALL, 4)
+    order = np.random.default_rng(0).permutation(SMALL)
     one = measure(case, study_of(data))
     two = measure(case, study_of(data, {k: v[order] for k, v in data.frame.items()}))
     assert values(two) == pytest.approx(values(one), abs=1e-8)
@@ -163,14 +168,14 @@ def test_order_of_rows_does_not_matter(case: Case) -> None:
     assert two[first].influence == pytest.approx(one[first].influence[order], abs=1e-5)
 
 
-@every_case
+@every_light_case
 def test_a_duplicated_row_is_weight_two(case: Case) -> None:
     """Its standard error too, when both copies share a cluster."""
-    data = case.draw(case.small, 5)
-    unit = np.arange(case.small) if data.cluster is None else data.frame["cluster"]
-    twice = np.concatenate([np.arange(case.small), np.arange(0, case.small, 3)])
+    data = case.draw(SMALL, 5)
+    unit = np.arange(SMALL) if data.cluster is None else data.frame["cluster"]
+    twice = np.concatenate([np.arange(SMALL), np.arange(0, SMALL, 3)])
     copied = {k: v[twice] for k, v in data.frame.items()} | {"unit": unit[twice]}
-    weight = np.where(np.arange(case.small) % 3 == 0, 2, 1)
+    weight = np.where(np.arange(SMALL) % 3 == 0, 2, 1)
     weighted = {**data.frame, "unit": unit, "weight": weight}
     one = measure(case, study_of(data, copied, cluster="unit"))
     two = measure(case, study_of(data, weighted, cluster="unit", weights="weight"))
@@ -178,11 +183,11 @@ def test_a_duplicated_row_is_weight_two(case: Case) -> None:
     assert errors(two) == pytest.approx(errors(one), rel=1e-6)
 
 
-@every_case
+@every_light_case
 def test_a_row_of_weight_zero_is_no_row(case: Case) -> None:
     """Estimates only: a left-out row still counts as a unit of its cluster."""
-    data = case.draw(case.small, 6)
-    keep = np.arange(case.small) % 4 > 0
+    data = case.draw(SMALL, 6)
+    keep = np.arange(SMALL) % 4 > 0
     kept = measure(case, study_of(data, {k: v[keep] for k, v in data.frame.items()}))
     frame = {**data.frame, "weight": keep.astype(int)}
     found = measure(case, study_of(data, frame, weights="weight"))
@@ -191,35 +196,35 @@ def test_a_row_of_weight_zero_is_no_row(case: Case) -> None:
         assert errors(found) == pytest.approx(errors(kept), rel=1e-6)
 
 
-@every_case
+@every_light_case
 def test_singleton_clusters_give_j_over_j_minus_1(case: Case) -> None:
-    data = case.draw(case.small, 7)
-    frame = {**data.frame, "unit": np.arange(case.small)}
+    data = case.draw(SMALL, 7)
+    frame = {**data.frame, "unit": np.arange(SMALL)}
     one = measure(case, study_of(data, cluster=None))
     two = measure(case, study_of(data, frame, cluster="unit"))
     assert values(two) == pytest.approx(values(one), abs=1e-12)
-    factor = case.small / (case.small - 1)
+    factor = SMALL / (SMALL - 1)
     assert errors(two) ** 2 == pytest.approx(factor * errors(one) ** 2, rel=1e-9)
 
 
-@every_case
+@every_light_case
 def test_scores_average_to_their_cells_and_influence_to_zero(case: Case) -> None:
-    data = case.draw(case.small, 8)
+    data = case.draw(SMALL, 8)
     rng = np.random.default_rng(1)
-    frame = {**data.frame, "weight": rng.uniform(0.5, 2.0, case.small)}
+    frame = {**data.frame, "weight": rng.uniform(0.5, 2.0, SMALL)}
     scores = scores_of(case, study_of(data, frame, weights="weight"), case.questions)
     assert scores.influence
-    assert scores.values.shape == (case.small, len(scores.cells))
+    assert scores.values.shape == (SMALL, len(scores.cells))
     for cell in scores.cells:
         estimate = scores.mean(cell)
         assert abs(estimate.influence.sum()) < 1e-7 * np.abs(estimate.influence).sum()
 
 
-@every_case
+@every_light_case
 def test_influence_is_the_derivative_in_each_units_weight(case: Case) -> None:
     """Central differences in a few units' weights, around unequal weights."""
-    data = case.draw(case.small, 9)
-    weight = np.random.default_rng(2).uniform(0.5, 1.5, case.small)
+    data = case.draw(SMALL, 9)
+    weight = np.random.default_rng(2).uniform(0.5, 1.5, SMALL)
     asked = case.questions[:5]
 
     def at(weights: np.ndarray) -> dict:
@@ -230,20 +235,17 @@ def test_influence_is_the_derivative_in_each_units_weight(case: Case) -> None:
     size = {name: float(np.abs(e.influence).mean()) for name, e in found.items()}
     for i in (0, 17, 101, 399):
         up, down = (
-            at(np.where(np.arange(case.small) == i, weight * (1 + s), weight))
-            for s in (step, -step)
+            at(np.where(np.arange(SMALL) == i, weight * (1 + s), weight)) for s in (step, -step)
         )
         for name, estimate in found.items():
             slope = (up[name].value - down[name].value) / (2 * step)
-            expected = estimate.influence[i] / case.small
-            assert slope == pytest.approx(expected, rel=1e-3, abs=1e-3 * size[name] / case.small), (
-                name
-            )
+            expected = estimate.influence[i] / SMALL
+            assert slope == pytest.approx(expected, rel=1e-3, abs=1e-3 * size[name] / SMALL), name
 
 
 @FEW
 def test_the_whole_analysis_agrees_with_its_scores(case: Case) -> None:
-    data = case.draw(case.small, 10)
+    data = case.draw(SMALL, 10)
     study = study_of(data)
     questions = case.questions
     table = xw.estimate(study, case.make(), questions)
@@ -258,7 +260,7 @@ def test_the_whole_analysis_agrees_with_its_scores(case: Case) -> None:
 
 @FEW
 def test_asking_more_does_not_change_an_answer(case: Case) -> None:
-    study = study_of(case.draw(case.small, 10))
+    study = study_of(case.draw(SMALL, 10))
     alone = [measure(case, study, [question]) for question in case.questions]
     together = measure(case, study)
     for one in alone:
@@ -269,7 +271,7 @@ def test_asking_more_does_not_change_an_answer(case: Case) -> None:
 
 @FEW
 def test_the_study_is_left_alone(case: Case) -> None:
-    study = study_of(case.draw(case.small, 10))
+    study = study_of(case.draw(SMALL, 10))
     before = study.sha256()
     measure(case, study)
     assert study.sha256() == before
@@ -293,18 +295,16 @@ def test_bootstrap_replicates_ignore_the_workers(case: Case, workers: int) -> No
 @FEW
 def test_resampled_means_are_refits_on_the_rows_drawn(case: Case) -> None:
     """The fast replicates equal a plain fit on the repeated rows, to a share of its error."""
-    from crossworld.core.analysis import prepare
-
     study = study_of(case.draw(200, 12), cluster=None)
     asked = [q.bind(study.blocks) for q in case.questions]
     cells = needed(asked)
     counts = np.random.default_rng(3).multinomial(200, np.full(200, 1 / 200), size=3).astype(float)
-    fast = prepare(case.make(), study, cells).resampled(counts)
-    for count, means in zip(counts, fast, strict=True):
+    fast = draws_of(asked, cells, prepare(case.make(), study, cells).resampled(counts))
+    for b, count in enumerate(counts):
         rows = np.repeat(np.arange(200), count.astype(int))
-        slow = case.make().scores(study.take(rows), cells)
-        size = min(slow.mean(cell).std_error for cell in cells)
-        assert means == pytest.approx(slow.means(), abs=2e-3 * size)
+        slow = measure(case, study.take(rows))
+        gap = np.abs(fast[:, b] - values(slow))
+        assert (gap < 5e-3 * errors(slow) + 1e-8).all(), dict(zip(slow, gap, strict=True))
 
 
 @some("interaction", "binary_both")

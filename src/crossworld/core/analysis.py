@@ -115,6 +115,9 @@ class Analysis(Generic[S]):
             "failed_replicates": inferred.failed_replicates,
             "level": self.level,
             "heading": list(heading),
+            "expressions": {
+                e.name: {"expression": str(e.expr), "scale": e.scale, "null": e.null} for e in bound
+            },
             **own,
             **inferred.diagnostics,
         }

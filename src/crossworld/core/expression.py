@@ -11,6 +11,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -91,7 +92,8 @@ class Expr(ABC):
 
 def lift(value: Expr | float) -> Expr:
     """Turn a number into an expression; leave an expression as it is."""
-    return value if isinstance(value, Expr) else Number(float(value))
+    inner = getattr(value, "expr", value)  # an estimand stands for its expression
+    return inner if isinstance(inner, Expr) else Number(float(inner))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Number(Expr):
         return self
 
     def __str__(self) -> str:
-        return f"{self.value:g}"
+        return show(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Functional:
     argument: float | None = None
 
     def __str__(self) -> str:
-        return "" if self.name == "mean" else f".{self.name}({self.argument:g})"
+        return "" if self.argument is None else f".{self.name}({show(self.argument)})"
 
 
 MEAN = Functional()
@@ -199,20 +201,29 @@ class Cell(Expr):
         return replace(self, functional=Functional("rmst", float(t)))
 
     def __str__(self) -> str:
-        parts, fixed = [], []
+        everywhere: list[str] = []
+        named: list[tuple[str, str]] = []
+        fixed: list[tuple[str, str]] = []
         for key, regime in self.regimes:
             if key == ALL:
-                if regime != Draw(self.treatment):
-                    parts.append(str(regime))
+                everywhere += [] if regime == Draw(self.treatment) else [str(regime)]
             elif isinstance(regime, Fixed):
-                fixed.append(f"{key}={show(regime.value)}")
+                fixed.append((key, show(regime.value)))
             elif isinstance(regime, Draw) and regime.edit is None:
-                parts.append(f"{key}={show(regime.level)}")
+                named.append((key, show(regime.level)))
             else:
-                parts.append(f"{key}={regime}")
-        if fixed:
-            parts.append(f"set_({', '.join(fixed)})")
-        return f"Y({', '.join([show(self.treatment), *parts])}){self.functional}"
+                named.append((key, str(regime)))
+        held = [f"set_({_arguments(fixed)})"] if fixed else []
+        written = [_arguments(named)] if named else []
+        inside = ", ".join([show(self.treatment), *everywhere, *held, *written])
+        return f"Y({inside}){self.functional}"
+
+
+def _arguments(pairs: Sequence[tuple[str, str]]) -> str:
+    """Write named arguments; names that are no Python names go into ``**{...}``."""
+    plain = [f"{k}={v}" for k, v in pairs if k.isidentifier() and not iskeyword(k)]
+    odd = [f"{k!r}: {v}" for k, v in pairs if not k.isidentifier() or iskeyword(k)]
+    return ", ".join([*plain, *([f"**{{{', '.join(odd)}}}"] if odd else [])])
 
 
 def _known(key: str, names: Sequence[str]) -> str:
@@ -310,7 +321,7 @@ class Log(Expr):
 
 
 def Y(  # noqa: N802 - mathematical notation
-    treatment: Level, *mediators: Regime | Settings, **named: Level | Regime
+    treatment: Level, /, *mediators: Regime | Settings, **named: Level | Regime
 ) -> Cell:
     """Build a cell: the outcome under ``treatment``, the mediators under their regimes.
 
@@ -326,6 +337,7 @@ def Y(  # noqa: N802 - mathematical notation
 
     Examples
     --------
+    >>> from crossworld import M, set_
     >>> print(Y(1), Y(1, M(0)), Y(1, anxiety=0, anger=1), Y(0, set_(anxiety=3.0)))
     Y(1) Y(1, M(0)) Y(1, anxiety=0) Y(0, set_(anxiety=3))
     """

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from crossworld.core.effects import CONSTANTS, FUNCTIONS
 from crossworld.core.estimand import Estimand
-from crossworld.core.expression import Cell, Expr, Y
+from crossworld.core.expression import Cell, Expr, Log, Y, lift
 from crossworld.core.regime import G, M, set_
 from crossworld.errors import SpecError
 
+LONGEST = 2000
 SCALES = ("ratio", "odds_ratio", "excess_ratio")
 FUNCTIONALS = ("quantile", "cdf", "survival", "rmst")
-_BUILDERS: dict[str, Callable[..., Any]] = {"Y": Y, "M": M, "G": G, "set_": set_, **FUNCTIONS}
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "Y": Y,
+    "M": M,
+    "G": G,
+    "set_": set_,
+    "log": Log,
+    **FUNCTIONS,
+}
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -43,51 +53,57 @@ def estimand(text: str) -> Estimand:
     >>> estimand("Y(1) - Y(0, M(1))").expr == estimand("tnde").expr
     True
     """
-    text = text.strip()
-    try:
-        tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise SpecError(f"cannot read the effect {text!r}: {_syntax(error)}") from None
-    value = _read(tree, text)
+    value = _whole(text)
     if isinstance(value, Estimand):
-        return value.named(text)
+        return value.named(text.strip())
     if isinstance(value, Expr):
-        return Estimand(text, value)
-    raise SpecError(f"{text!r} is not an effect; try nie, cde(m=0) or Y(1) - Y(1, M(0))")
+        return Estimand(text.strip(), value)
+    raise SpecError(f"{_short(text)} is not an effect; try nie, cde(m=0) or Y(1) - Y(1, M(0))")
 
 
 def cell(text: str) -> Cell:
     """Read one cell, as written by ``str(cell)``."""
-    value = _read(ast.parse(text, mode="eval").body, text)
+    value = _whole(text)
     if not isinstance(value, Cell):
-        raise SpecError(f"{text!r} is not a cell such as Y(1, M(0))")
+        raise SpecError(f"{_short(text)} is not a cell such as Y(1, M(0))")
     return value
 
 
-def _syntax(error: BaseException) -> str:
-    return error.msg if isinstance(error, SyntaxError) and error.msg else "not an expression"
+def _whole(text: str) -> Any:
+    if not isinstance(text, str):
+        raise SpecError(f"an effect is written as text, got {text!r}")
+    if len(text) > LONGEST:
+        raise SpecError(f"the effect {_short(text)} has {len(text)} characters, too many to read")
+    try:
+        return _read(ast.parse(text.strip(), mode="eval").body, text.strip())
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
+        told = error.msg if isinstance(error, SyntaxError) and error.msg else "not an expression"
+        raise SpecError(f"cannot read the effect {_short(text)}: {told[:80]}") from None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:60]}...")
 
 
 def _read(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            raise SpecError(f"{ast.unparse(node)} in {_short(text)} is not a finite number")
         return node.value
     if isinstance(node, ast.Name):
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
         raise SpecError.unknown("effect", node.id, [*CONSTANTS, *FUNCTIONS])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = _read(node.operand, text)
-        return -(value.expr if isinstance(value, Estimand) else value)
+        return -_operand(node.operand, text)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = (_read(side, text) for side in (node.left, node.right))
-        if isinstance(left, Estimand):
-            left = left.expr
+        left, right = _operand(node.left, text), _operand(node.right, text)
         try:
-            return _OPERATORS[type(node.op)](
-                left, right.expr if isinstance(right, Estimand) else right
-            )
-        except TypeError:
-            raise SpecError(f"cannot combine the parts of {text!r}") from None
+            return _OPERATORS[type(node.op)](left, right)
+        except ZeroDivisionError:
+            raise SpecError(f"{text!r} divides by zero") from None
     if isinstance(node, ast.Attribute):
         return _scaled(node, text)
     if isinstance(node, ast.Call):
@@ -95,19 +111,31 @@ def _read(node: ast.expr, text: str) -> Any:
     raise SpecError(f"cannot read {ast.unparse(node)!r} in the effect {text!r}")
 
 
+def _operand(node: ast.expr, text: str) -> Expr | float:
+    """Read one side of an operation: a cell, an effect or a number."""
+    value = _read(node, text)
+    if isinstance(value, Estimand):
+        return value.expr
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+        return float(value)
+    raise SpecError(f"{ast.unparse(node)!r} in {text!r} is neither a cell, an effect nor a number")
+
+
 def _scaled(node: ast.Attribute, text: str) -> Estimand:
     base = _read(node.value, text)
     if node.attr not in SCALES:
         raise SpecError.unknown("scale", node.attr, SCALES)
+    if not isinstance(base, Estimand | Expr):
+        raise SpecError(f"{ast.unparse(node.value)!r} is no effect, so it has no {node.attr}")
     question = base if isinstance(base, Estimand) else Estimand(ast.unparse(node.value), base)
     scaled: Estimand = getattr(question, node.attr)()
     return scaled
 
 
 def _call(node: ast.Call, text: str) -> Any:
-    named = {k.arg: _argument(k.value, text) for k in node.keywords if k.arg is not None}
-    if len(named) != len(node.keywords):
-        raise SpecError(f"cannot read {ast.unparse(node)!r} in the effect {text!r}")
+    named = _named(node, text)
     if isinstance(node.func, ast.Attribute):
         if node.func.attr in SCALES and not node.args and not named:
             return _scaled(node.func, text)
@@ -116,10 +144,36 @@ def _call(node: ast.Call, text: str) -> Any:
         raise SpecError.unknown("effect", ast.unparse(node.func), [*_BUILDERS, *CONSTANTS])
     name = node.func.id
     arguments = [_argument(a, text) for a in node.args]
+    if name == "log":
+        return Log(lift(_operand(node.args[0], text))) if len(node.args) == 1 else _refuse(node)
+    wrong = [a for a in (*arguments, *named.values()) if isinstance(a, Expr | Estimand)]
+    if wrong or (name == "pse" and not all(isinstance(a, str) for a in arguments)):
+        _refuse(node)
     try:
         return _BUILDERS[name](*arguments, **named)
     except TypeError:
-        raise SpecError(f"cannot read the arguments of {ast.unparse(node)!r}") from None
+        _refuse(node)
+
+
+def _named(node: ast.Call, text: str) -> dict[str, Any]:
+    """Read named arguments; ``**{'a name': 0}`` holds those that are no Python names."""
+    found: dict[str, Any] = {}
+    for keyword in node.keywords:
+        if keyword.arg is not None:
+            found[keyword.arg] = _argument(keyword.value, text)
+            continue
+        inner = keyword.value
+        if not isinstance(inner, ast.Dict):
+            _refuse(node)
+        for key, value in zip(inner.keys, inner.values, strict=True):
+            if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+                _refuse(node)
+            found[key.value] = _argument(value, text)
+    return found
+
+
+def _refuse(node: ast.expr) -> NoReturn:
+    raise SpecError(f"cannot read the arguments of {_short(ast.unparse(node))}") from None
 
 
 def _functional(node: ast.Call, text: str) -> Cell:
@@ -129,7 +183,10 @@ def _functional(node: ast.Call, text: str) -> Cell:
         raise SpecError(
             f"cannot read {ast.unparse(node)!r}; a cell takes .{'(..), .'.join(FUNCTIONALS)}(..)"
         )
-    functional: Cell = getattr(base, node.func.attr)(_read(node.args[0], text))
+    argument = _operand(node.args[0], text)
+    if isinstance(argument, Expr):
+        _refuse(node)
+    functional: Cell = getattr(base, node.func.attr)(argument)
     return functional
 
 

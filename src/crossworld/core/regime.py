@@ -14,7 +14,8 @@ def show(level: Level) -> str:
     """Write a level as it is typed in an expression."""
     if isinstance(level, str):
         return repr(level)
-    return f"{level:.12g}"
+    whole = abs(level) < 1e15 and float(level).is_integer()
+    return str(int(level)) if whole else repr(float(level))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from crossworld.core.parse import cell as read_cell
 from crossworld.errors import DesignError, EstimationError
 
 FORMAT = "crossworld-scores/1"
+
+
+def _are_weights(weights: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +83,13 @@ class Scores:
         for name, array in (("cluster", self.cluster), ("weights", self.weights)):
             if array is not None and array.shape != (n,):
                 raise EstimationError(f"{name} has shape {array.shape}, expected ({n},)")
+        if self.weights is not None and not _are_weights(self.weights):
+            raise EstimationError("weights are non-negative, finite and not all 0")
+        if self.classic is not None and self.classic.shape[1:] != (len(self.cells),):
+            raise EstimationError(
+                f"the model-based root of shape {self.classic.shape} does not fit {len(self.cells)} "
+                "cells"
+            )
         bad = ~np.isfinite(self.values)
         if bad.any():
             which = ", ".join(str(self.cells[j]) for j in np.flatnonzero(bad.any(axis=0)))
@@ -158,9 +170,9 @@ class Scores:
             scores: Scores = late("io").read_scores_parquet(Path(file))
             return scores
         try:
-            with np.load(file, allow_pickle=False) as held:
+            with Path(file).open("rb") as opened, np.load(opened, allow_pickle=False) as held:
                 found = {name: held[name] for name in held.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile, AttributeError, TypeError) as error:
             raise DesignError(f"{str(file)!r} is not a scores file: {error}") from None
         return cls.from_arrays(found, str(file))
 
@@ -170,9 +182,15 @@ class Scores:
         missing = {"values", "cells"} - set(found)
         if missing or str(found.get("format", FORMAT)) != FORMAT:
             raise DesignError(f"{source!r} is not a scores file (lacks {sorted(missing)})")
-        cells = tuple(read_cell(str(text)) for text in found["cells"])
+        written = np.asarray(found["cells"])
+        if written.ndim != 1:
+            raise DesignError(f"{source!r} is not a scores file: its cells are no list")
+        cells = tuple(read_cell(str(text)) for text in written)
         cluster = found.get("cluster")
         weights, classic = found.get("weights"), found.get("classic")
+        for name in ("values", "weights", "classic"):
+            if name in found and np.asarray(found[name]).dtype.kind not in "fiub":
+                raise DesignError(f"{source!r} is not a scores file: its {name} are no numbers")
         return cls(
             np.asarray(found["values"], dtype=np.float64),
             cells,

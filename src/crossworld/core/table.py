@@ -115,20 +115,23 @@ class EffectTable:
         """
         try:
             held = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SpecError(f"{str(file)!r} is not a result file: {error}") from None
         if not isinstance(held, dict) or held.get("schema") != SCHEMA:
             raise SpecError(f"{str(file)!r} is not a result file of schema {SCHEMA!r}")
-        return cls(
-            tuple(Effect(**{c: row.get(c) for c in COLUMNS}) for row in held["effects"]),
-            held["diagnostics"].get("level", 0.95),
-            tuple(held["diagnostics"].get("heading", ())),
-            spec=held["spec"],
-            identification=held["identification"],
-            diagnostics=held["diagnostics"],
-            refutations=tuple(held["refutations"]),
-            provenance=held["provenance"],
-        )
+        try:
+            return cls(
+                tuple(_effect(row) for row in held["effects"]),
+                float(held["diagnostics"].get("level", 0.95)),
+                tuple(held["diagnostics"].get("heading", ())),
+                spec=held["spec"],
+                identification=held["identification"],
+                diagnostics=held["diagnostics"],
+                refutations=tuple(held["refutations"]),
+                provenance=held["provenance"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"{str(file)!r} is a damaged result file: {error!r}") from None
 
     def to_frame(self) -> Any:
         """Return the rows as a pandas frame, one column per field."""
@@ -139,8 +142,9 @@ class EffectTable:
         return late("report.figures").forest(self, ax=ax)
 
     def report(self, file: str | Path) -> None:
-        """Write one self-contained HTML page."""
-        late("report.html").write(self, Path(file))
+        """Write one self-contained HTML page, or Markdown when the file is named ``.md``."""
+        kind = "markdown" if Path(file).suffix == ".md" else "html"
+        late(f"report.{kind}").write(self, Path(file))
 
     def _repr_html_(self) -> str:
         text: str = late("report.html").fragment(self)
@@ -155,12 +159,24 @@ class EffectTable:
         )
         for r in self.rows:
             span = f"[{number(r.conf_low)}, {number(r.conf_high)}]"
+            if r.conf_low is None and r.conf_high is None:
+                span = "unbounded" if r.conf_method == "fieller" else "none"
             lines.append(
                 f"{r.term:<{width}}  {number(r.estimate):>10}  {number(r.std_error):>10}  "
                 f"{span:>24}  {probability(r.p_value):>8}"
             )
         lines += [f"! {text}" for text in self.warnings]
         return "\n".join(lines)
+
+
+def _effect(row: Mapping[str, Any]) -> Effect:
+    """Read one row of a result document."""
+    texts, held = ("term", "conf_method"), {c: row[c] for c in COLUMNS}
+    for name, value in held.items():
+        wanted = str if name in texts else (int, float, type(None))
+        if not isinstance(value, wanted):
+            raise TypeError(f"{name} is {value!r}")
+    return Effect(**held)
 
 
 def number(value: float | None) -> str:

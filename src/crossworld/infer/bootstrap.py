@@ -46,7 +46,11 @@ class Bootstrap:
     def __post_init__(self) -> None:
         if self.kind not in ("percentile", "bca"):
             raise SpecError.unknown("kind of Bootstrap", str(self.kind), ("percentile", "bca"))
-        if not isinstance(self.draws, int) or self.draws < MIN_DRAWS:
+        if (
+            isinstance(self.draws, bool)
+            or not isinstance(self.draws, int)
+            or self.draws < MIN_DRAWS
+        ):
             raise SpecError(
                 f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
             )

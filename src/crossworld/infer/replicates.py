@@ -30,8 +30,9 @@ def run(
     progress: Progress | None = None,
 ) -> Array:
     """Run ``task(seed, size)`` for every block and stack the (size, k) results."""
-    if workers < 1:
-        raise SpecError(f"workers must be at least 1, got {workers!r}")
+    for name, number, least in (("workers", workers, 1), ("seed", seed, 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise SpecError(f"{name} is a whole number of at least {least}, got {number!r}")
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
     total, done, parts = sum(sizes), 0, []
     with _one_thread():

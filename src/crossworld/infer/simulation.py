@@ -42,7 +42,11 @@ class Simulation:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.draws, int) or self.draws < MIN_DRAWS:
+        if (
+            isinstance(self.draws, bool)
+            or not isinstance(self.draws, int)
+            or self.draws < MIN_DRAWS
+        ):
             raise SpecError(
                 f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,10 @@ class Column:
         if self.labels is not None:
             return float(self.labels.index(str(level))) if str(level) in self.labels else None
         try:
-            return float(level)  # type: ignore[arg-type]
+            number = float(level)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return None
+        return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,7 @@ def read(data: Any) -> Table:
     DesignError
         If it is no table, has no rows, or names a column twice.
     """
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     source = digest = None
     if isinstance(data, str | Path):
@@ -108,6 +110,8 @@ def read(data: Any) -> Table:
 
 
 def _refuse_duplicates(data: Any) -> None:
+    if hasattr(data, "collect_schema"):
+        return  # a lazy frame names no column twice
     names = [str(c) for c in getattr(data, "column_names", getattr(data, "columns", ()))]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -163,7 +167,7 @@ def _read_csv(file: Path, content: bytes) -> Any:
         raise DesignError(f"{str(file)!r} is not a text table; crossworld reads csv and parquet")
     first = text.splitlines()[0]
     separator = max(",;\t", key=first.count)
-    header = next(csv.reader([first], delimiter=separator))
+    header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
     twice = sorted({n for n in header if header.count(n) > 1})
     if twice:
         raise DesignError(
@@ -185,12 +189,14 @@ def _read_csv(file: Path, content: bytes) -> Any:
 
 def _column(series: Any, name: str) -> Column:
     """Turn a narwhals series into numbers or category codes."""
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     kind = series.dtype
     if kind.is_numeric() or kind == nw.Boolean:
         return Column(_numbers(series))
-    if kind in (nw.Categorical, nw.Enum) or isinstance(kind, nw.Enum):
+    if kind == nw.Categorical and series.implementation.is_polars():
+        return _codes(series.to_list(), None)
+    if kind in (nw.Categorical, nw.Enum):
         declared = series.cat.get_categories().to_list()
         return _codes(series.to_list(), [str(c) for c in declared])
     if kind == nw.String:
@@ -203,7 +209,7 @@ def _column(series: Any, name: str) -> Column:
 
 
 def _numbers(series: Any) -> NDArray[np.float64]:
-    import narwhals as nw
+    import narwhals.stable.v2 as nw
 
     if series.null_count() == 0:
         return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
@@ -228,6 +234,8 @@ def _objects(values: list[Any], name: str) -> Column:
     if all(isinstance(v, str) for v in kept):
         return _codes(values, None)
     try:
+        if any(isinstance(v, str) for v in kept):
+            raise TypeError
         numbers = [np.nan if _missing(v) else float(v) for v in values]
     except (TypeError, ValueError):
         kinds = sorted({type(v).__name__ for v in kept})

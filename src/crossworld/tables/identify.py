@@ -108,7 +108,7 @@ def _formula(path: Path, adjusted: bool, intermediate: bool) -> str:
         inner = rf"\int E[Y \mid a, m{given}]\, dP(m \mid b{given})"
         return rf"E[Y(a, M(b))] = {outer}{inner}{over}"
     laws = "".join(
-        rf"\, dP(m_{k} \mid b_{k}{''.join(f', m_{j}' for j in range(1, k))}{given})"
+        rf"\, dP(m_{{{k}}} \mid b_{{{k}}}{''.join(f', m_{{{j}}}' for j in range(1, k))}{given})"
         for k in range(1, len(path.blocks) + 1)
     )
     return rf"E[Y(a, M_1(b_1), \ldots)] = {outer}\int E[Y \mid a, m{given}]{laws}{over}"

@@ -13,6 +13,7 @@ from crossworld.errors import DesignError
 from crossworld.tables.frame import Column, Table
 from crossworld.tables.path import Path
 
+Array = NDArray[np.float64]
 DISCRETE = 10  # a numeric treatment with at most this many values is contrasted at observed ones
 
 
@@ -57,8 +58,14 @@ def used(
     found |= dict.fromkeys(path.mediators, "mediator") | {path.outcome: "outcome"}
     found |= dict.fromkeys(adjust, "adjustment") | dict.fromkeys(intermediate, "intermediate")
     for name, role in ((cluster, "cluster"), (weights, "weights")):
-        if name is not None:
-            found.setdefault(name, role)
+        if name is not None and not isinstance(name, str):
+            raise DesignError(f"{role} is the name of a column, got {name!r}")
+    if weights is not None and weights in found:
+        raise DesignError(f"the weights {weights!r} are the {found[weights]} already")
+    if cluster is not None:
+        found.setdefault(cluster, "cluster")
+    if weights is not None:
+        found.setdefault(weights, "weights")
     return found
 
 
@@ -140,7 +147,7 @@ def levels(column: Column, name: str, given: Sequence[Level] | None) -> tuple[fl
             f"the treatment {name!r} has {len(values)} values ({shown}); say which two to "
             "contrast, e.g. levels=(reference, active)"
         )
-    if isinstance(given, str) or len(given) != 2:
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
         raise DesignError(f"levels is a pair (reference, active), got {given!r}")
     found = tuple(_level(column, name, level, values, shown) for level in given)
     if found[0] == found[1]:
@@ -159,6 +166,18 @@ def _level(column: Column, name: str, level: Level, values: list[float], shown: 
             f"{values[-1]:.6g}"
         )
     return code
+
+
+def check_arms(column: Column, name: str, pair: tuple[float, float], held: Array | None) -> None:
+    """Refuse weights that leave no row at a level of a discrete treatment."""
+    if held is None or not (column.is_text or len(column.distinct()) <= DISCRETE):
+        return
+    for level in pair:
+        if not held[column.values == level].sum() > 0:
+            raise DesignError(
+                f"every row with {name!r} at level {column.show(level)} has weight 0; nothing is "
+                "left to contrast"
+            )
 
 
 def clusters(columns: Mapping[str, Column], name: str | None) -> Codes | None:

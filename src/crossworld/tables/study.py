@@ -144,14 +144,17 @@ class TableStudy:
             roles.check_varies(columns[name], used[name], name)
         n_all = len(next(iter(columns.values())).values) if keep is None else table.native.shape[0]
         n = len(columns[parsed.outcome].values)
+        pair = roles.levels(columns[parsed.treatment], parsed.treatment, levels)
+        row_weights = roles.weights(columns, weights)
+        roles.check_arms(columns[parsed.treatment], parsed.treatment, pair, row_weights)
         return cls(
             parsed,
             {name: columns[name] for name in used if used[name] not in ("cluster", "weights")},
-            roles.levels(columns[parsed.treatment], parsed.treatment, levels),
+            pair,
             adjust,
             intermediate,
             roles.clusters(columns, cluster),
-            roles.weights(columns, weights),
+            row_weights,
             Origin(
                 table.source,
                 table.file_sha256,
