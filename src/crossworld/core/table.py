@@ -143,8 +143,9 @@ class EffectTable:
 
     def report(self, file: str | Path) -> None:
         """Write one self-contained HTML page, or Markdown when the file is named ``.md``."""
-        kind = "markdown" if Path(file).suffix == ".md" else "html"
-        late(f"report.{kind}").write(self, Path(file))
+        markdown = Path(file).suffix == ".md"
+        writer = late("report.markdown") if markdown else late("report.html")
+        writer.write(self, Path(file))
 
     def _repr_html_(self) -> str:
         text: str = late("report.html").fragment(self)

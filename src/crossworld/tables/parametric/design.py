@@ -139,15 +139,34 @@ def _context() -> dict[str, Any]:
     return {"np": np}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What every design of a study is built from.
+
+    Parameters
+    ----------
+    columns
+        The study's columns.
+    rows
+        The rows cells are averaged over.
+    treatment
+        Name of the treatment.
+    weights
+        Row weights, (n,).
+    """
+
+    columns: Mapping[str, Column]
+    rows: Rows
+    treatment: str
+    weights: Array
+
+
 def build(
     formula: str,
     right: RightSide,
-    columns: Mapping[str, Column],
-    rows: Rows,
     *,
-    treatment: str,
+    source: Source,
     parents: Sequence[str],
-    weights: Array,
     intercept: bool = True,
 ) -> Design:
     """Build a design from a checked formula.
@@ -160,8 +179,8 @@ def build(
     from formulaic.errors import FormulaicError
 
     variables = tuple(sorted(right.variables))
-    n = weights.size
-    observed = Rows(columns, n)
+    weights, n = source.weights, source.weights.size
+    observed = Rows(source.columns, n)
     frame = observed.frame(variables, [{}]) if variables else _index_frame(n)
     try:
         with np.errstate(all="ignore"):
@@ -193,8 +212,8 @@ def build(
         variables,
         tuple(p for p in parents if any(p in own for own in involved)),
         tuple(involved),
-        rows,
-        treatment,
+        source.rows,
+        source.treatment,
     )
 
 

@@ -49,9 +49,7 @@ class RegressionFit:
         problem, weights = self.problem, counts * self.problem.weights
         theta, fine = {}, np.ones(len(counts), dtype=bool)
         for name, model in problem.laws.models.items():
-            theta[name], done = newton(
-                model.y, model.gram, model.layout, start=model.theta, weights=weights
-            )
+            theta[name], done = newton(model.likelihood, start=model.theta, weights=weights)
             fine &= done
         with np.errstate(all="ignore"):
             parameters = Parameters(theta, problem.covariances(theta, weights))

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from crossworld.errors import EstimationError
 from crossworld.tables.parametric.design import Design
 from crossworld.tables.parametric.families import Family, Gaussian, Logit
-from crossworld.tables.parametric.newton import Gram, Layout, hessian, least_squares, newton
+from crossworld.tables.parametric.newton import (
+    Gram,
+    Layout,
+    Likelihood,
+    hessian,
+    least_squares,
+    newton,
+)
 
 Array = NDArray[np.float64]
 _LOGIT = Logit()
@@ -51,6 +58,11 @@ class Model:
     def layout(self) -> Layout:
         """Positions of the parameters."""
         return Layout(self.design.z.shape[1], self.family)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The log-likelihood it maximises."""
+        return Likelihood(self.y, self.gram, self.layout)
 
     @property
     def dof(self) -> float:
@@ -121,7 +133,7 @@ def fit(
     _refuse_separation(name, family, design, y, weights)
     start = _start(family, design.z, y, weights)
     found, done = newton(
-        y, gram, layout, start=start, weights=weights[None], tolerance=1e-10, steps=200
+        Likelihood(y, gram, layout), start=start, weights=weights[None], tolerance=1e-10, steps=200
     )
     if not done[0]:
         why = (
@@ -212,9 +224,7 @@ def _largest(design: Design, direction: Array) -> str:
 def _looks_extreme(z: Array, event: NDArray[np.bool_]) -> bool:
     layout = Layout(z.shape[1], _LOGIT)
     theta, done = newton(
-        event.astype(float),
-        Gram(z),
-        layout,
+        Likelihood(event.astype(float), Gram(z), layout),
         start=np.zeros(z.shape[1]),
         weights=np.ones((1, event.size)),
         steps=12,

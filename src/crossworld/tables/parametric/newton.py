@@ -139,17 +139,9 @@ def least_squares(y: Array, gram: Gram, weights: Array) -> Array:
         return solve(gram(weights), weights @ (gram.z * y[:, None]))
 
 
-def newton(
-    y: Array,
-    gram: Gram,
-    layout: Layout,
-    *,
-    start: Array,
-    weights: Array,
-    tolerance: float = 1e-7,
-    steps: int = 30,
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Maximise the weighted log-likelihood for each row of (B, n) weights.
+@dataclass(frozen=True, slots=True, eq=False)
+class Likelihood:
+    """A log-likelihood, up to its weights.
 
     Parameters
     ----------
@@ -160,6 +152,27 @@ def newton(
         square move of a predictor.
     layout
         Family and parameter positions.
+    """
+
+    y: Array
+    gram: Gram
+    layout: Layout
+
+
+def newton(
+    likelihood: Likelihood,
+    *,
+    start: Array,
+    weights: Array,
+    tolerance: float = 1e-7,
+    steps: int = 30,
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Maximise the weighted log-likelihood for each row of (B, n) weights.
+
+    Parameters
+    ----------
+    likelihood
+        Response, design and family.
     start
         Where every fit starts, shape (P,) or (B, P): the full-sample solution.
     weights
@@ -175,9 +188,9 @@ def newton(
     tuple
         Parameters (B, P), NaN where a fit failed, and whether each fit converged (B,).
     """
-    draws = weights.shape[0]
+    draws, layout = weights.shape[0], likelihood.layout
     if isinstance(layout.family, Gaussian):
-        found = least_squares(y, gram, weights)
+        found = least_squares(likelihood.y, likelihood.gram, weights)
         return found, np.asarray(np.isfinite(found).all(axis=1))
     theta = np.array(np.broadcast_to(start, (draws, layout.size)))
     done = np.zeros(draws, dtype=bool)
@@ -185,12 +198,12 @@ def newton(
     with np.errstate(all="ignore"):
         for _ in range(steps):
             w = weights if left.size == draws else weights[left]
-            step = _step(y, gram, layout, theta[left], w)
+            step = _step(likelihood, theta[left], w)
             alive = np.isfinite(step).all(axis=1)
             left, step, w = left[alive], step[alive], w[alive]
             if left.size == 0:
                 break
-            theta[left] = _move(y, gram.z, layout, theta[left], step, w)
+            theta[left] = _move(likelihood, theta[left], step, w)
             small = np.abs(step).max(axis=1) < tolerance
             done[left[small]] = True
             left = left[~small]
@@ -200,15 +213,17 @@ def newton(
     return theta, done
 
 
-def _step(y: Array, gram: Gram, layout: Layout, theta: Array, weights: Array) -> Array:
+def _step(likelihood: Likelihood, theta: Array, weights: Array) -> Array:
+    y, gram, layout = likelihood.y, likelihood.gram, likelihood.layout
     first, second = layout.family.derivatives(y, layout.predictors(theta, gram.z))
     step = solve(-hessian(layout, gram, second, weights), gradient(layout, gram.z, first, weights))
     length = np.sqrt((step**2).sum(axis=1, keepdims=True))
     return np.asarray(step * np.minimum(1.0, STEP_CAP / np.maximum(length, 1e-300)))
 
 
-def _move(y: Array, z: Array, layout: Layout, theta: Array, step: Array, weights: Array) -> Array:
+def _move(likelihood: Likelihood, theta: Array, step: Array, weights: Array) -> Array:
     """Take the step, halved until the log-likelihood exists at every unit with weight."""
+    y, z, layout = likelihood.y, likelihood.gram.z, likelihood.layout
     scale = np.ones((len(theta), 1))
     if layout.family.name in ("logit", "probit", "multinomial"):
         return np.asarray(theta + step)

@@ -44,30 +44,42 @@ class Plan:
     outcome: Node
 
 
-def make_plan(
-    cell: Cell,
-    *,
-    intermediate: Sequence[str],
-    blocks: Sequence[Sequence[str]],
-    uses: Mapping[str, frozenset[str]],
-    outcome: str,
-    level: Callable[[Level], float],
-    code: Callable[[str, Level], float],
-) -> Plan:
+@dataclass(frozen=True, slots=True, eq=False)
+class Scheme:
+    """What a study says about the order of its variables.
+
+    Parameters
+    ----------
+    intermediate
+        Confounders of mediator and outcome that the treatment affects, in order.
+    blocks
+        Mediators in causally ordered blocks.
+    uses
+        Variable -> earlier variables its model depends on.
+    outcome
+        The outcome.
+    level, code
+        Turn a level of the treatment, and a value of a mediator, into numbers.
+    """
+
+    intermediate: Sequence[str]
+    blocks: Sequence[Sequence[str]]
+    uses: Mapping[str, frozenset[str]]
+    outcome: str
+    level: Callable[[Level], float]
+    code: Callable[[str, Level], float]
+
+
+def make_plan(cell: Cell, scheme: Scheme) -> Plan:
     """Write a cell as draws.
 
     Natural draws ``M(b)`` see the draws before them in the same world; intermediate confounders
     follow the outcome's treatment. A random draw ``G(b)`` is made in a world of its own, in which
     everything before it follows ``b``: jointly when one ``G`` covers all mediators, from its own
     margin when mediators are named.
-
-    Parameters
-    ----------
-    uses
-        Variable -> earlier variables its model depends on.
-    level, code
-        Turn levels of the treatment, and values of a mediator, into numbers.
     """
+    intermediate, blocks, uses = scheme.intermediate, scheme.blocks, scheme.uses
+    level, code, outcome = scheme.level, scheme.code, scheme.outcome
     nodes: list[Node] = []
     index: dict[tuple[str, World], int] = {}
     order = [*intermediate, *(name for block in blocks for name in block)]

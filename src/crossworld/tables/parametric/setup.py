@@ -13,11 +13,11 @@ from crossworld.core.regime import Level
 from crossworld.errors import DesignError, EstimationError, SpecError, hint
 from crossworld.tables.frame import Column
 from crossworld.tables.parametric import families, fitted
-from crossworld.tables.parametric.design import Rows, build
+from crossworld.tables.parametric.design import Rows, Source, build
 from crossworld.tables.parametric.formulas import quoted, right_side, written
 from crossworld.tables.parametric.law import Group, Laws
 from crossworld.tables.parametric.models import Model, fit
-from crossworld.tables.parametric.plan import make_plan
+from crossworld.tables.parametric.plan import Scheme, make_plan
 from crossworld.tables.parametric.problem import Problem
 from crossworld.tables.study import TableStudy
 
@@ -58,9 +58,10 @@ def set_up(
         for name in names
     }
     rows, held = _rows(options, study)
+    source = Source(study.table, rows, study.path.treatment, weights)
     models: dict[str, Model] = {}
     for name in names:
-        models[name] = _model(study, name, texts[name], chosen[name], rows=rows, weights=weights)
+        models[name] = _model(study, name, texts[name], chosen[name], source)
         asked[name].check(models[name])
     uses = {name: _used_variables(models[name], study) for name in names}
     laws = Laws(models, _groups(study, chosen, uses))
@@ -69,18 +70,15 @@ def set_up(
             f"rare_outcome=True is for a logit outcome; {study.path.outcome!r} is modelled as "
             f"{chosen[study.path.outcome]}"
         )
-    plans = tuple(
-        make_plan(
-            cell,
-            intermediate=study.intermediate,
-            blocks=study.blocks,
-            uses=uses,
-            outcome=study.path.outcome,
-            level=study.level,
-            code=lambda name, value: _code(study, name, value),
-        )
-        for cell in cells
+    scheme = Scheme(
+        study.intermediate,
+        study.blocks,
+        uses,
+        study.path.outcome,
+        study.level,
+        lambda name, value: _code(study, name, value),
     )
+    plans = tuple(make_plan(cell, scheme) for cell in cells)
     share = _share(options, study, weights)
     problem = Problem(laws, plans, share, weights, held, options.rare_outcome)
     return problem, _diagnostics(study, models, share)
@@ -210,11 +208,8 @@ def _default(options: Options, study: TableStudy, name: str, chosen: Mapping[str
     return written(name, [*terms, *(quoted(v) for v in study.adjust)])
 
 
-def _model(
-    study: TableStudy, name: str, text: str, chosen: str, *, rows: Rows, weights: Array
-) -> Model:
-    columns = dict(study.table)
-    right = right_side(text, name, frozenset(columns))
+def _model(study: TableStudy, name: str, text: str, chosen: str, source: Source) -> Model:
+    right = right_side(text, name, frozenset(study.table))
     before = _before(study, name)
     later = sorted(
         v
@@ -236,17 +231,8 @@ def _model(
         else column.values
     )
     family = families.family(chosen, len(values))
-    design = build(
-        text,
-        right,
-        columns,
-        rows,
-        treatment=study.path.treatment,
-        parents=before,
-        weights=weights,
-        intercept=family.intercept,
-    )
-    return fit(name, family, design, y, support=support, weights=weights)
+    design = build(text, right, source=source, parents=before, intercept=family.intercept)
+    return fit(name, family, design, y, support=support, weights=source.weights)
 
 
 def _before(study: TableStudy, name: str) -> tuple[str, ...]:
