@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossworld.core.analysis import Analysis as Analysis
+    from crossworld.core.analysis import contrast as contrast
     from crossworld.core.analysis import estimate as estimate
     from crossworld.core.effects import CDE as CDE
     from crossworld.core.effects import IDE as IDE
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from crossworld.tables.study import TableStudy as TableStudy
 
 _HOME = {
-    "core.analysis": ("Analysis", "estimate"),
+    "core.analysis": ("Analysis", "contrast", "estimate"),
     "core.effects": (
         "CDE",
         "IDE",

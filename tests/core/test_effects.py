@@ -221,6 +221,11 @@ class TestBind:
         assert Y(1, m2=1).bind(ORDERED) == Y(1)
         assert Y(1, M(1)).bind(ORDERED) == Y(1)
 
+    def test_bound_cells_print_what_differs_from_their_own_level(self) -> None:
+        assert str(Y(1, M(0), m2=1, m3=1).bind(ORDERED)) == "Y(1, m1=0)"
+        assert str(Y(0, M(1), m2=0).bind(ORDERED)) == "Y(0, m1=1, m3=1)"
+        assert str(Y(1, m1=G(0), m2=G(0), m3=1).bind(ORDERED)) == "Y(1, m1=G(0), m2=G(0))"
+
     def test_equal_cells_are_equal_however_written(self) -> None:
         for own in itertools.product((0, 1), repeat=3):
             named = Y(1, **{f"m{k + 1}": v for k, v in enumerate(own)})

@@ -18,6 +18,8 @@ from crossworld import catalog
 from crossworld.core.effects import CDE, IDE, IIE, INT_MED, NDE, NIE, OE, PNIE, PSE, TE, TNDE
 from crossworld.core.estimand import Estimand, needed
 from crossworld.core.estimate import Estimate
+from crossworld.core.expression import Y
+from crossworld.core.regime import G, set_
 from crossworld.core.scores import Scores
 from crossworld.datasets import GENERATORS, Simulated
 from crossworld.tables.study import TableStudy
@@ -50,6 +52,12 @@ GENERIC = ("linear", "interaction", "binary_mediator", "binary_outcome", "cluste
 
 NATURAL = (TE, NDE, NIE, TNDE, PNIE, INT_MED, IDE, IIE, OE)
 INTERVENTIONAL = (TE, IDE, IIE, OE)
+CHAINED = (
+    Estimand("separate draws", Y(1, m1=G(0), m2=G(0)) - Y(0)),
+    Estimand("crossed draws", Y(1, m1=G(0), m2=G(1)) - Y(0)),
+    Estimand("first held", Y(1, set_(m1=1.0)) - Y(0, set_(m1=1.0))),
+    Estimand("last held", Y(1, set_(m2=1.0), m1=0) - Y(0, set_(m2=1.0))),
+)
 HELD = {"nominal_mediator": "car", "binary_mediator": 1, "binary_both": 1, "count_mediator": 2}
 
 
@@ -81,7 +89,7 @@ class Case:
         if all(len(block) == 1 for block in model.blocks):
             found = (*found, CDE(HELD.get(self.generator, 0.5)))
         if len(model.blocks) > 1:
-            found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)))
+            found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)), *CHAINED)
         return found
 
 

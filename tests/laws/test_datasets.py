@@ -100,6 +100,11 @@ def test_a_joint_block_is_one_normal_predictor() -> None:
             close(made.truth(Y(a, M(b))), total)
 
 
+def test_a_block_is_drawn_jointly_however_it_is_written() -> None:
+    for made in (datasets.joint_block(n=10), datasets.mixed_block(n=10)):
+        close(made.truth(Y(1, m1=G(0), m2=G(0))), made.truth(Y(1, M(0))))
+
+
 def test_quadrature_agrees_with_another_rule() -> None:
     """Gauss-Legendre on a wide box, where the generators use the trapezoidal rule."""
     nodes, weights = np.polynomial.legendre.leggauss(160)

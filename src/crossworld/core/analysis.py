@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Generic
 
-import numpy as np
-
 from crossworld.core.effects import NATURAL
 from crossworld.core.estimand import Estimand, needed
+from crossworld.core.fits import Given, describe, prepare
 from crossworld.core.identification import Identification
 from crossworld.core.late import late
-from crossworld.core.protocols import (
-    Array,
-    Estimator,
-    Fit,
-    Inference,
-    Inferred,
-    Prepares,
-    Progress,
-    S,
-)
+from crossworld.core.protocols import Estimator, Inference, Inferred, Progress, S
 from crossworld.core.provenance import Provenance
 from crossworld.core.scores import Scores
 from crossworld.core.table import EffectTable
@@ -104,23 +94,8 @@ class Analysis(Generic[S]):
         seconds: float,
     ) -> EffectTable:
         scores = inferred.scores
-        own = dict(scores.diagnostics)
-        told = [*own.pop("warnings", ()), *(text for _, text in inferred.warnings)]
         heading = self._heading(scores)
-        diagnostics = {
-            "warnings": told,
-            "n_units": len(scores),
-            "n_clusters": scores.n_clusters,
-            "overlap": own.pop("overlap", None),
-            "failed_replicates": inferred.failed_replicates,
-            "level": self.level,
-            "heading": list(heading),
-            "expressions": {
-                e.name: {"expression": str(e.expr), "scale": e.scale, "null": e.null} for e in bound
-            },
-            **own,
-            **inferred.diagnostics,
-        }
+        diagnostics = _diagnostics(inferred, bound, self.level, heading)
         provenance = Provenance.now(
             self.study.sha256(), getattr(self.inference, "seed", None), seconds
         )
@@ -194,55 +169,72 @@ def estimate(
     return Analysis(study, estimator, tuple(estimands), chosen, level).run(progress=progress)
 
 
-def prepare(estimator: Estimator[S], study: S, cells: Sequence[Any]) -> Fit:
-    """Apply a method to a study once."""
-    if isinstance(estimator, Prepares):
-        return estimator.prepare(study, cells)
-    return _Plain(estimator, study, tuple(cells), estimator.scores(study, cells))
+def contrast(
+    scores: Scores,
+    estimands: Sequence[Estimand],
+    *,
+    inference: Inference | None = None,
+    level: float = 0.95,
+) -> EffectTable:
+    """Compute effects from scores alone, wherever they came from.
+
+    Parameters
+    ----------
+    scores
+        Scores of any study, for instance read with `Scores.load`.
+    estimands
+        Questions over the cells that the scores hold.
+    inference
+        `Wald` by default. `Bootstrap` resamples the scores, without refitting what made them.
+    level
+        Confidence level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crossworld import TE, Scores, Y
+    >>> scores = Scores(np.array([[1.0, 0.0], [3.0, 1.0], [2.0, 2.0]]), (Y(1), Y(0)))
+    >>> contrast(scores, [TE])["te"].estimate
+    1.0
+    """
+    start = perf_counter()
+    asked = tuple(estimands)
+    chosen = _wald() if inference is None else inference
+    inferred = chosen.infer(Given(scores), asked, level=level)
+    for category, text in inferred.warnings:
+        warnings.warn(text, category, stacklevel=2)
+    heading = (f"{len(scores):,} units, {describe(chosen)}",)
+    diagnostics = _diagnostics(inferred, asked, level, heading)
+    provenance = Provenance.now(None, getattr(chosen, "seed", None), perf_counter() - start)
+    return EffectTable(
+        inferred.rows,
+        level,
+        heading,
+        asked,
+        scores,
+        diagnostics=diagnostics,
+        provenance=provenance.to_dict(),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plain(Generic[S]):
-    """The `Fit` of any estimator: replicates run the method again on resampled units."""
-
-    estimator: Estimator[S]
-    study: S
-    cells: tuple[Any, ...]
-    scores: Scores
-
-    def resampled(self, counts: Array) -> Array:
-        means = np.full((counts.shape[0], len(self.cells)), np.nan)
-        for b, count in enumerate(counts):
-            rows = np.repeat(np.arange(count.size), count.astype(np.int64))
-            try:
-                part = self.estimator.scores(self.study.take(rows), self.cells)
-            except ValueError:
-                continue
-            means[b] = part.means()
-        return means
-
-    def redrawn(self, seed: np.random.SeedSequence, draws: int) -> Array:
-        raise SpecError(
-            f"{describe(self.estimator)} has no coefficients to draw; use Bootstrap or Wald"
-        )
-
-
-def describe(value: Any) -> str:
-    """Write a configured value with the fields that differ from their defaults."""
-    if not is_dataclass(value):
-        return str(value)
-    changed = []
-    for f in fields(value):
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        held = getattr(value, f.name)
-        if f.repr and not _same(held, default):
-            text = repr(held)
-            changed.append(f"{f.name}={text if len(text) < 90 else type(held).__name__}")
-    return f"{type(value).__name__}({', '.join(changed)})"
-
-
-def _same(held: Any, default: Any) -> bool:
-    try:
-        return bool(held == default)
-    except ValueError:
-        return False
+def _diagnostics(
+    inferred: Inferred, asked: Sequence[Estimand], level: float, heading: Sequence[str]
+) -> dict[str, Any]:
+    """Gather what every result tells, and what the estimator and the inference add."""
+    scores = inferred.scores
+    own = dict(scores.diagnostics)
+    told = [*own.pop("warnings", ()), *(text for _, text in inferred.warnings)]
+    return {
+        "warnings": told,
+        "n_units": len(scores),
+        "n_clusters": scores.n_clusters,
+        "overlap": own.pop("overlap", None),
+        "failed_replicates": inferred.failed_replicates,
+        "level": level,
+        "heading": list(heading),
+        "expressions": {
+            e.name: {"expression": str(e.expr), "scale": e.scale, "null": e.null} for e in asked
+        },
+        **own,
+        **inferred.diagnostics,
+    }

@@ -87,8 +87,8 @@ class Scores:
             raise EstimationError("weights are non-negative, finite and not all 0")
         if self.classic is not None and self.classic.shape[1:] != (len(self.cells),):
             raise EstimationError(
-                f"the model-based root of shape {self.classic.shape} does not fit {len(self.cells)} "
-                "cells"
+                f"the model-based root of shape {self.classic.shape} does not fit "
+                f"{len(self.cells)} cells"
             )
         bad = ~np.isfinite(self.values)
         if bad.any():

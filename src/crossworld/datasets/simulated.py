@@ -95,7 +95,8 @@ class Model:
                 state[law.name] = np.full(mass.size, self._value(law, regime.value))
             elif isinstance(regime, Random):
                 level = self._level(regime.level, levels)
-                state, mass = self._at_random(frozenset({law.name}), level, state, mass)
+                (block,) = (b for b in self.blocks if law.name in b)
+                state, mass = self._at_random(frozenset(block), level, state, mass)
             else:
                 level = self._level(regime.level, levels)
                 state, mass = _extend(law, state, mass, {self.treatment.name: level})

@@ -17,6 +17,7 @@ from crossworld.core.table import Effect
 from crossworld.errors import (
     DesignError,
     EstimationError,
+    FitWarning,
     RatioWarning,
     SmallSampleWarning,
     SpecError,
@@ -38,8 +39,9 @@ class Wald:
         freedom; otherwise no factor and normal quantiles. ``"none"``: normal quantiles and no
         factor throughout.
     vcov
-        ``"sandwich"`` (HC0 type; by cluster when clusters are declared) or ``"classic"``
-        (model-based: coefficients' covariance from the likelihood, covariates held).
+        ``"sandwich"`` (HC0 type; by cluster when clusters are declared), ``"cluster"`` (the same,
+        refused when no cluster is declared) or ``"classic"`` (model-based: coefficients'
+        covariance from the likelihood, covariates held).
 
     Notes
     -----
@@ -48,10 +50,11 @@ class Wald:
     """
 
     small_sample: Literal["auto", "none"] = "auto"
-    vcov: Literal["sandwich", "classic"] = "sandwich"
+    vcov: Literal["sandwich", "cluster", "classic"] = "sandwich"
 
     def __post_init__(self) -> None:
-        for name, known in (("small_sample", ("auto", "none")), ("vcov", ("sandwich", "classic"))):
+        choices = {"small_sample": ("auto", "none"), "vcov": ("sandwich", "cluster", "classic")}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SpecError.unknown(f"{name} of Wald", str(getattr(self, name)), known)
 
@@ -71,7 +74,11 @@ class Wald:
                 "these scores are plug-in values without an influence function, so their spread "
                 "is not sampling error; use Bootstrap"
             )
-        if scores.cluster is not None and self.vcov == "sandwich":
+        if scores.cluster is None and self.vcov == "cluster":
+            raise DesignError(
+                "vcov='cluster' needs declared clusters; build the study with cluster='column'"
+            )
+        if scores.cluster is not None and self.vcov != "classic":
             if scores.n_clusters < 2:
                 raise DesignError("a clustered interval needs at least 2 clusters, found 1")
             if scores.n_clusters < FEW_CLUSTERS:
@@ -106,20 +113,19 @@ def row(
 ) -> Effect:
     """Infer one estimand from the estimates of its cells."""
     expr = estimand.expr
-    if isinstance(expr, Op) and expr.symbol == "/" and not estimand.scale.startswith("excess"):
+    if isinstance(expr, Op) and expr.symbol == "/":
         if estimand.scale in ("ratio", "odds_ratio"):
             return _log_scale(estimand, mean, level, warn)
         numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
         if isinstance(numerator, Estimate) and isinstance(denominator, Estimate):
             return _quotient(estimand, numerator, denominator, level=level, warn=warn)
-    if estimand.scale == "excess" and isinstance(expr, Op):
-        numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
-        return _quotient(estimand, numerator, denominator, level=level, warn=warn)
     estimate = expr.evaluate(mean)
     if not isinstance(estimate, Estimate):
         raise SpecError(f"{estimand} involves no counterfactual cell")
-    low, high = estimate.interval(level)
-    return _effect(estimand.name, estimate, (low, high), estimate.p_value(estimand.null), "wald")
+    if estimate.std_error == 0.0:
+        warn(FitWarning, f"{estimand.name} does not vary over units, so it has no test")
+    limits = estimate.interval(level)
+    return _effect(estimand.name, estimate, limits, estimate.p_value(estimand.null), "wald")
 
 
 def _log_scale(

@@ -19,6 +19,7 @@ from crossworld.tables.parametric.quadrature import RULES
 from crossworld.tables.parametric.stacked import classic_root, gradient, influence
 
 Array = NDArray[np.float64]
+LOOSE = 1e-7  # change of a cell by the last quadrature nodes that is reported
 SHARE = 1e-3  # quadrature error of a contrast of cells, as a share of its standard error
 
 
@@ -77,13 +78,14 @@ def make_fit(
 ) -> RegressionFit:
     """Evaluate the cells and their scores at the estimate."""
     start = problem.start()
-    units, nodes = problem.units(start)
+    units, nodes, change = problem.units(start)
     value = problem.value(units)
     slopes = gradient(problem, start, nodes)
     found = influence(problem, start, slopes, units, value)
     few, offset, error = _fewest(problem, start, value, found, nodes)
     told = {
         **diagnostics,
+        "warnings": [] if change < LOOSE else [_loose(change)],
         "quadrature": {"nodes": nodes, "replicate_nodes": few, "replicate_error": error},
     }
     weights = problem.weights
@@ -96,6 +98,13 @@ def make_fit(
         diagnostics=told,
     )
     return RegressionFit(problem, scores, few, offset)
+
+
+def _loose(change: float) -> str:
+    return (
+        f"the quadrature over a normal mediator has not settled (its last refinement moved a cell "
+        f"by {change:.1e}); the models extrapolate far, or a formula has a kink"
+    )
 
 
 def _fewest(

@@ -80,10 +80,11 @@ class Problem:
         """Rows that are evaluated."""
         return 1 if self.held else self.share.size
 
-    def units(self, start: Parameters) -> tuple[Array, int]:
-        """Unit means of every cell at the estimate, (rows, k), and the nodes that made them exact.
+    def units(self, start: Parameters) -> tuple[Array, int, float]:
+        """Unit means of every cell at the estimate, (rows, k).
 
-        With ``rare`` these are odds.
+        With them the nodes that made them exact, and the largest change of a cell by the last
+        nodes added. With ``rare`` they are odds.
         """
         rules = [r for r in RULES if r >= FIRST_RULE]
         last = self._units(start, rules[0])
@@ -93,7 +94,7 @@ class Problem:
             last = found
             if (change <= EXACT * (1.0 + np.abs(self._of_units(found)))).all():
                 break
-        return last, nodes
+        return last, nodes, float(change.max())
 
     def value(self, units: Array) -> Array:
         """Cell means from unit means, (k,)."""
