@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
     from crossworld.spec import load_spec as load_spec
+    from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
     from crossworld.tables.regression import Regression as Regression
     from crossworld.tables.study import TableStudy as TableStudy
 
@@ -74,6 +75,7 @@ _HOME = {
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
     "spec": ("load_spec",),
+    "tables.multiply_robust": ("MultiplyRobust",),
     "tables.regression": ("Regression",),
     "tables.study": ("TableStudy",),
 }

@@ -19,7 +19,7 @@ from crossworld.core.effects import CDE, IDE, IIE, INT_MED, NDE, NIE, OE, PNIE, 
 from crossworld.core.estimand import Estimand, needed
 from crossworld.core.estimate import Estimate
 from crossworld.core.expression import Y
-from crossworld.core.regime import G, set_
+from crossworld.core.regime import G, M, set_
 from crossworld.core.scores import Scores
 from crossworld.datasets import GENERATORS, Simulated
 from crossworld.tables.study import TableStudy
@@ -36,7 +36,9 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "count_outcome": {**CROSSED, "outcome_family": "poisson"},
         "nominal_mediator": CROSSED,
         "ordered": CROSSED,
+        "ordered_binary": CROSSED,
         "joint_block": CROSSED,
+        "joint_block/unequal": {**CROSSED, "mediator": ["m1 ~ a*x", "m2 ~ a + x"]},
         "mixed_block": CROSSED,
         "continuous_treatment": CROSSED,
         "multilevel_treatment": CROSSED,
@@ -54,6 +56,7 @@ NATURAL = (TE, NDE, NIE, TNDE, PNIE, INT_MED, IDE, IIE, OE)
 INTERVENTIONAL = (TE, IDE, IIE, OE)
 CHAINED = (
     Estimand("separate draws", Y(1, m1=G(0), m2=G(0)) - Y(0)),
+    Estimand("draws apart", Y(1, m1=G(0), m2=G(0)) - Y(1, M(0))),
     Estimand("crossed draws", Y(1, m1=G(0), m2=G(1)) - Y(0)),
     Estimand("first held", Y(1, set_(m1=1.0)) - Y(0, set_(m1=1.0))),
     Estimand("last held", Y(1, set_(m2=1.0), m1=0) - Y(0, set_(m2=1.0))),
@@ -66,11 +69,15 @@ class Case:
     """One estimator on one generator."""
 
     estimator: type
-    generator: str
+    name: str  # a generator, and a variant of the settings after a slash
     settings: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.estimator.__name__}-{self.generator}"
+        return f"{self.estimator.__name__}-{self.name}"
+
+    @property
+    def generator(self) -> str:
+        return self.name.split("/")[0]
 
     def __hash__(self) -> int:
         return hash(str(self))

@@ -294,6 +294,23 @@ def ordered(rng, a, b, b2=None):
     return 0.5 * a + own + 0.5 * x + rng.normal(size=SIZE)
 
 
+def ordered_binary(rng, a, b, b2=None):
+    x, b2 = three(rng), b if b2 is None else b2
+    m1 = 0.1 + 0.6 * b + 0.4 * x + rng.normal(size=SIZE)
+    m2 = -0.2 + 0.4 * b2 + 0.5 * m1 + 0.3 * b2 * m1 + 0.3 * x + 0.9 * rng.normal(size=SIZE)
+    eta = -0.9 + 0.4 * a + 0.7 * m1 + 0.8 * m2 + 0.3 * a * m1 - 0.2 * a * m2 + 0.2 * x
+    return coin(rng, 1 / (1 + np.exp(-eta)))
+
+
+def ordered_binary_apart(rng, a, b, b2):
+    """The second mediator comes from a world of its own."""
+    x = three(rng)
+    m1, other = (0.1 + 0.6 * level + 0.4 * x + rng.normal(size=SIZE) for level in (b, b2))
+    m2 = -0.2 + 0.4 * b2 + (0.5 + 0.3 * b2) * other + 0.3 * x + 0.9 * rng.normal(size=SIZE)
+    eta = -0.9 + 0.4 * a + (0.7 + 0.3 * a) * m1 + (0.8 - 0.2 * a) * m2 + 0.2 * x
+    return coin(rng, 1 / (1 + np.exp(-eta)))
+
+
 def joint_block(rng, a, b):
     x = three(rng)
     noise = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1.17]], size=SIZE)
@@ -366,7 +383,7 @@ def tmle3mediate(rng, a, b):
 
 WORLDS = {name: globals()[name] for name in GENERATORS}
 FIXABLE = {name: "car" if name == "nominal_mediator" else 1.0 for name in GENERATORS}
-for several in ("ordered", "joint_block", "mixed_block", "tmle3mediate"):
+for several in ("ordered", "ordered_binary", "joint_block", "mixed_block", "tmle3mediate"):
     del FIXABLE[several]
 
 
@@ -397,10 +414,20 @@ def test_brute_force_finds_the_controlled_effect(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [(1, 0, 1), (1, 1, 0), (0, 1, 0), (0, 0, 1)])
-def test_brute_force_finds_path_specific_cells(cell: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("world", [ordered, ordered_binary])
+def test_brute_force_finds_path_specific_cells(world: Callable, cell: tuple) -> None:
     a, one, two = cell
-    drawn = ordered(np.random.default_rng([7, *cell]), a, one, two)
-    near(drawn, datasets.ordered(n=10).truth(Y(a, m1=one, m2=two)))
+    drawn = world(np.random.default_rng([7, *cell]), a, one, two)
+    near(drawn, GENERATORS[world.__name__](n=10).truth(Y(a, m1=one, m2=two)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [(1, 0, 0), (1, 0, 1), (0, 1, 1), (0, 1, 0)])
+def test_brute_force_finds_separate_random_draws(cell: tuple) -> None:
+    a, one, two = cell
+    drawn = ordered_binary_apart(np.random.default_rng([8, *cell]), a, one, two)
+    truth = datasets.ordered_binary(n=10).truth(Y(a, m1=G(one), m2=G(two)))
+    near(drawn, truth)
 
 
 @pytest.mark.slow

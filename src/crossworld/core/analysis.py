@@ -163,6 +163,10 @@ def estimate(
             f"{wrong[0]!r} is not an estimand; in Python pass values such as xw.NIE or "
             "xw.Estimand('mine', Y(1) - Y(1, M(0))), or read text with xw.estimand('nie')"
         )
+    if not hasattr(study, "blocks"):
+        raise DesignError(
+            f"{study!r} is not a study; build one with xw.TableStudy.from_frame(data, 'a -> m -> y')"
+        )
     if not hasattr(estimator, "scores"):
         raise SpecError(f"{estimator!r} is not an estimator; try xw.Regression()")
     chosen = _wald() if inference is None else inference

@@ -29,4 +29,5 @@ from crossworld.datasets.simulate import mixed_block as mixed_block
 from crossworld.datasets.simulate import multilevel_treatment as multilevel_treatment
 from crossworld.datasets.simulate import nominal_mediator as nominal_mediator
 from crossworld.datasets.simulate import ordered as ordered
+from crossworld.datasets.simulate import ordered_binary as ordered_binary
 from crossworld.datasets.simulate import tmle3mediate as tmle3mediate

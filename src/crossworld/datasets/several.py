@@ -36,12 +36,6 @@ def ordered(*, n: int = 1000, seed: int = 0) -> Simulated:
     n, seed
         Number of units; seed.
     """
-    first = Gaussian("m1", lambda s: 0.1 + 0.6 * s["a"] + 0.4 * s["x"])
-    second = Gaussian(
-        "m2",
-        lambda s: -0.2 + 0.4 * s["a"] + (0.5 + 0.3 * s["a"]) * s["m1"] + 0.3 * s["x"],
-        sd=0.9,
-    )
     outcome = Gaussian(
         "y",
         lambda s: (
@@ -51,8 +45,48 @@ def ordered(*, n: int = 1000, seed: int = 0) -> Simulated:
             + 0.5 * s["x"]
         ),
     )
-    model = Model((X,), TREATMENT, (first, second), outcome, (("m1",), ("m2",)))
+    model = Model((X,), TREATMENT, _chain(), outcome, (("m1",), ("m2",)))
     return simulate(model, n=n, seed=seed)
+
+
+def ordered_binary(*, n: int = 1000, seed: int = 0) -> Simulated:
+    r"""Draw the mediators of `ordered` and a logit outcome: more than their means matters.
+
+    .. math::
+        x &\in \{-1, 0, 1\} \text{ with } (0.3, 0.4, 0.3), \quad
+        a \sim \mathrm{Bern}(\mathrm{expit}(0.2 + 0.5 x)) \\
+        m_1 &= 0.1 + 0.6 a + 0.4 x + e_1, \quad e_1 \sim N(0, 1) \\
+        m_2 &= -0.2 + 0.4 a + 0.5 m_1 + 0.3 a m_1 + 0.3 x + e_2, \quad e_2 \sim N(0, 0.9^2) \\
+        y &\sim \mathrm{Bern}(\mathrm{expit}(-0.9 + 0.4 a + 0.7 m_1 + 0.8 m_2 + 0.3 a m_1
+        - 0.2 a m_2 + 0.2 x))
+
+    Parameters
+    ----------
+    n, seed
+        Number of units; seed.
+    """
+    outcome = Bernoulli(
+        "y",
+        lambda s: expit(
+            -0.9
+            + 0.4 * s["a"]
+            + (0.7 + 0.3 * s["a"]) * s["m1"]
+            + (0.8 - 0.2 * s["a"]) * s["m2"]
+            + 0.2 * s["x"]
+        ),
+    )
+    model = Model((X,), TREATMENT, _chain(), outcome, (("m1",), ("m2",)))
+    return simulate(model, n=n, seed=seed)
+
+
+def _chain() -> tuple[Gaussian, Gaussian]:
+    first = Gaussian("m1", lambda s: 0.1 + 0.6 * s["a"] + 0.4 * s["x"])
+    second = Gaussian(
+        "m2",
+        lambda s: -0.2 + 0.4 * s["a"] + (0.5 + 0.3 * s["a"]) * s["m1"] + 0.3 * s["x"],
+        sd=0.9,
+    )
+    return first, second
 
 
 def joint_block(

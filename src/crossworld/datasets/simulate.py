@@ -11,7 +11,7 @@ from crossworld.datasets.designs import (
     multilevel_treatment,
 )
 from crossworld.datasets.published import medoutcon, tmle3mediate
-from crossworld.datasets.several import joint_block, mixed_block, ordered
+from crossworld.datasets.several import joint_block, mixed_block, ordered, ordered_binary
 from crossworld.datasets.simulated import Simulated
 from crossworld.datasets.single import (
     binary_both,
@@ -36,6 +36,7 @@ GENERATORS: dict[str, Callable[..., Simulated]] = {
         count_outcome,
         nominal_mediator,
         ordered,
+        ordered_binary,
         joint_block,
         mixed_block,
         continuous_treatment,
@@ -66,5 +67,6 @@ __all__ = [
     "multilevel_treatment",
     "nominal_mediator",
     "ordered",
+    "ordered_binary",
     "tmle3mediate",
 ]

@@ -50,8 +50,10 @@ def render(table: EffectTable) -> str:
     """
     held = page(table)
     forest = forest_svg(table, "wide") + forest_svg(table, "narrow") if table.rows else ""
-    text = _environment().get_template("report.html.j2").render(
-        page=held, testable=TESTABLE, forest=forest, drawn=MOST, formula=_formula(held)
+    text = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(page=held, testable=TESTABLE, forest=forest, drawn=MOST, formula=_formula(held))
     )
     return text.lstrip()
 
@@ -68,13 +70,17 @@ def fragment(table: EffectTable) -> str:
     >>> "<td>1.0000</td><td>0.5000</td>" in fragment(EffectTable(rows, 0.95))
     True
     """
-    return _environment().get_template("fragment.html.j2").render(
-        words=words(table.spec),
-        heading=[clean(line) for line in table.heading],
-        interval=interval_name(table.level),
-        rows=row_text(table)[:MOST],
-        hidden=max(0, len(table) - MOST),
-        warnings=[clean(text) for text in table.warnings],
+    return (
+        _environment()
+        .get_template("fragment.html.j2")
+        .render(
+            words=words(table.spec),
+            heading=[clean(line) for line in table.heading],
+            interval=interval_name(table.level),
+            rows=row_text(table)[:MOST],
+            hidden=max(0, len(table) - MOST),
+            warnings=[clean(text) for text in table.warnings],
+        )
     )
 
 

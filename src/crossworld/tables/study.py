@@ -17,7 +17,7 @@ from crossworld.core.provenance import fingerprint
 from crossworld.core.regime import Draw, Fixed, Level, Random, Regime
 from crossworld.errors import DesignError, SpecError
 from crossworld.tables import roles
-from crossworld.tables.frame import Column, read
+from crossworld.tables.frame import Column, Table, read
 from crossworld.tables.identify import identify
 from crossworld.tables.path import Path, parse_path
 
@@ -63,6 +63,9 @@ class TableStudy:
         Non-negative row weights, or None.
     origin
         How the study was read.
+    source
+        The table it was read from and the rows that were kept (None: all), for columns without
+        a role that an estimator asks for by name.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class TableStudy:
     cluster: Codes | None = None
     weights: Array | None = None
     origin: Origin = field(default_factory=Origin)
+    source: tuple[Table, NDArray[np.int64] | None] | None = None
 
     @classmethod
     def from_frame(
@@ -166,6 +170,7 @@ class TableStudy:
                 n_all - n,
                 dropped_by,
             ),
+            (table, keep),
         )
 
     def __len__(self) -> int:
@@ -247,7 +252,27 @@ class TableStudy:
             table={name: column.take(index) for name, column in self.table.items()},
             cluster=None if codes is None else codes[1].astype(np.int64),
             weights=None if self.weights is None else self.weights[index],
+            source=None if self.source is None else (self.source[0], _rows(self.source[1], index)),
         )
+
+    def column(self, name: str, role: str) -> Column:
+        """Read a column by name, whether it has a role or not.
+
+        Raises
+        ------
+        DesignError
+            If the table has no such column, or it is missing in some row.
+        """
+        if name in self.table:
+            return self.table[name]
+        if self.source is None:
+            raise DesignError.missing_column(name, role, self.table)
+        table, kept = self.source
+        found = roles.fetch(table, name, role)
+        found = found if kept is None else found.take(kept)
+        if np.isnan(found.values).any():
+            raise DesignError(f"{role} column {name!r} has missing values")
+        return found
 
     def describe(self) -> str:
         """One line for the head of a result."""
@@ -294,6 +319,10 @@ class TableStudy:
         named = [(f"{k}{c.labels or ''}", c.values) for k, c in sorted(self.table.items())]
         held = [("cluster", self.cluster), ("weights", self.weights)]
         return fingerprint([*named, *((k, v) for k, v in held if v is not None)])
+
+
+def _rows(kept: NDArray[np.int64] | None, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    return index if kept is None else kept[index]
 
 
 def _all_fixed(regimes: Sequence[Regime]) -> bool:

@@ -1,0 +1,149 @@
+"""Nuisance functions, fitted once per fold and shared by every cell.
+
+Names: ``("treatment", k)`` is P(A | X, first k mediator blocks); ``("outcome", levels, ends)`` is
+the nested regression that starts with the outcome under the last of ``levels`` and takes the mean
+over runs of mediators back to the first ``ends[0]`` blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossworld.core.estimate import Codes
+from crossworld.tables.robust import learners
+from crossworld.tables.robust.data import Arrays, Route
+from crossworld.tables.robust.learners import Fractional, Recipe
+
+Array = NDArray[np.float64]
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipes:
+    """The learners of an analysis."""
+
+    outcome: Recipe
+    treatment: Recipe
+
+
+def treatment_keys(route: Route) -> list[Key]:
+    """Treatment models a route's weights need."""
+    needed = {0, *route.ends[1:]}
+    return [("treatment", k) for k in sorted(needed)]
+
+
+def outcome_keys(route: Route) -> list[Key]:
+    """Nested regressions of a route, from the outcome's back to the covariates'."""
+    return [("outcome", route.levels[r:], route.ends[r:]) for r in range(route.runs - 1, -1, -1)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """Nuisances of one fold: fitted on its training rows, each once."""
+
+    data: Arrays
+    recipes: Recipes
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    binary: bool
+    fits: list[str]
+    held: dict[Key, Any] = field(default_factory=dict)
+
+    def predict(self, key: Key) -> Array:
+        """Out-of-fold prediction at the test rows: (t, levels) or (t,)."""
+        if key[0] == "treatment":
+            return self._treatment(key[1])
+        return self._outcome(key[1], key[2])[0]
+
+    def _treatment(self, blocks: int) -> Array:
+        key = ("treatment", blocks)
+        if key not in self.held:
+            x, data = self.data.given(blocks), self.data
+            self.held[key] = self._classify(x, data.arm, data.levels)
+            self.fits.append(f"treatment | {blocks} blocks")
+        found: Array = self.held[key]
+        return found
+
+    def _classify(self, x: Array, target: Array, classes: Array) -> Array:
+        if x.shape[1] == 0:
+            share = [
+                np.average(target[self.train] == c, weights=self._weights(self.train))
+                for c in classes
+            ]
+            return np.tile(share, (self.test.size, 1))
+        learner = self.recipes.treatment.make(probability=True, rows=self.train.size)
+        fitted = learners.fit(
+            learner, x[self.train], target[self.train], self._weights(self.train), "treatment"
+        )
+        return learners.probabilities(fitted, x[self.test], classes, "treatment")
+
+    def _outcome(self, levels: tuple[float, ...], ends: tuple[int, ...]) -> tuple[Array, Array]:
+        """Predictions at the test rows and at all training rows."""
+        key = ("outcome", levels, ends)
+        if key not in self.held:
+            rows = self.train[self.data.arm[self.train] == levels[0]]
+            nested = len(levels) > 1
+            target = self._inner(levels, ends, rows) if nested else self.data.y[rows]
+            self.held[key] = self._regress(rows, target, ends[0], nested)
+            self.fits.append(f"outcome | levels {levels}, blocks {ends}")
+        found: tuple[Array, Array] = self.held[key]
+        return found
+
+    def _inner(self, levels: tuple[float, ...], ends: tuple[int, ...], rows: Array) -> Array:
+        """Values of the next regression at training rows, the target of a nested one."""
+        inner = self._outcome(levels[1:], ends[1:])[1]
+        place = np.searchsorted(self.train, rows)
+        return inner[place]
+
+    def _regress(
+        self, rows: NDArray[np.int64], target: Array, blocks: int, nested: bool
+    ) -> tuple[Array, Array]:
+        x, weights = self.data.given(blocks), self._weights(rows)
+        both = np.concatenate([self.test, self.train])
+        if x.shape[1] == 0:
+            level = float(np.average(target, weights=weights))
+            found = np.full(both.size, level)
+        else:
+            learner = self.recipes.outcome.make(probability=self.binary, rows=rows.size)
+            if nested and self.binary and learners.is_classifier(learner):
+                found = Fractional(learner).fit_predict(x[rows], target, x[both], weights)
+            else:
+                fitted = learners.fit(learner, x[rows], target, weights, "outcome")
+                found = learners.means(fitted, x[both], "outcome")
+        return found[: self.test.size], found[self.test.size :]
+
+    def _weights(self, rows: NDArray[np.int64]) -> Array | None:
+        return None if self.data.weights is None else self.data.weights[rows]
+
+
+def cross_fit(
+    data: Arrays, recipes: Recipes, ids: Codes, keys: Iterable[Key], *, workers: int = 1
+) -> tuple[dict[Key, Array], int]:
+    """Out-of-fold predictions of every nuisance, (n,) or (n, levels), and how many were fitted."""
+    keys = list(dict.fromkeys(keys))
+    binary = bool(np.isin(data.y, (0.0, 1.0)).all())
+
+    def one(fold: int) -> tuple[NDArray[np.int64], Mapping[Key, Array], int]:
+        test, train = np.flatnonzero(ids == fold), np.flatnonzero(ids != fold)
+        held = Fold(data, recipes, train, test, binary, [])
+        return test, {key: held.predict(key) for key in keys}, len(held.fits)
+
+    folds = range(int(ids.max()) + 1)
+    if workers == 1:
+        parts = [one(fold) for fold in folds]
+    else:
+        from joblib import Parallel, delayed
+
+        parts = Parallel(n_jobs=workers, prefer="threads")(delayed(one)(f) for f in folds)
+    found: dict[Key, Array] = {}
+    for test, predictions, _ in parts:
+        for key, values in predictions.items():
+            if key not in found:
+                found[key] = np.empty((ids.size, *values.shape[1:]))
+            found[key][test] = values
+    return found, sum(count for _, _, count in parts)
