@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from crossworld.core.expression import Cell
 from crossworld.core.scores import Scores
 from crossworld.errors import SpecError
-from crossworld.tables.robust.data import Arrays, Route, arrays, route
+from crossworld.tables.robust.data import Route, arrays, route
+from crossworld.tables.robust.density import DensityForm, check_mediator
 from crossworld.tables.robust.folds import check_arms, fold_ids
 from crossworld.tables.robust.learners import Recipe
 from crossworld.tables.robust.nuisance import (
+    Extra,
     Key,
     Recipes,
     cross_fit,
     outcome_keys,
     treatment_keys,
 )
-from crossworld.tables.robust.overlap import Overlap, clip, describe_overlap
+from crossworld.tables.robust.overlap import describe_overlap
+from crossworld.tables.robust.weights import Work, aggregate, stage_weight
 from crossworld.tables.study import TableStudy
 
 Array = NDArray[np.float64]
@@ -52,6 +55,9 @@ class MultiplyRobust:
         A scikit-learn learner, or ``linear``, ``logistic``, ``boosting``, ``forest``, ``auto``.
         ``auto`` stacks a penalised linear model with products and gradient boosting; under 400
         training rows it is the linear model alone.
+    mediator
+        A classifier of the mediator given treatment and covariates selects the density-ratio
+        form, for one discrete mediator (see `crossworld.tables.robust.density`).
     folds
         Number of folds (clusters are kept whole) or the name of a column of fold ids.
     repeats
@@ -88,6 +94,7 @@ class MultiplyRobust:
 
     outcome: Any = "auto"
     treatment: Any = "auto"
+    mediator: Any = None
     folds: int | str = 5
     repeats: int = 1
     normalize: bool = True
@@ -107,7 +114,7 @@ class MultiplyRobust:
         """Score every cell from shared nuisances."""
         data = arrays(study, "MultiplyRobust")
         routes = [route(study, cell, "MultiplyRobust") for cell in cells]
-        keys = [key for r in routes for key in (*treatment_keys(r), *outcome_keys(r))]
+        form = _Ratios() if self.mediator is None else _density_form(self, study)
         recipes = Recipes(
             Recipe(self.outcome, "outcome", self.seed),
             Recipe(self.treatment, "treatment", self.seed),
@@ -116,72 +123,43 @@ class MultiplyRobust:
         for split in np.random.SeedSequence(self.seed).spawn(self.repeats):
             ids = fold_ids(study, self.folds, split)
             check_arms(ids, data.arm, study.levels, study.path.treatment)
-            nuisances, count = cross_fit(data, recipes, ids, keys, workers=self.workers)
-            overlap = Overlap()
-            scored = [cell_score(data, r, nuisances, self, overlap) for r in routes]
-            parts.append(np.column_stack(scored))
-            overlaps.append(overlap)
+            nuisances, count = cross_fit(
+                data,
+                recipes,
+                ids=ids,
+                keys=[key for r in routes for key in form.keys(r)],
+                workers=self.workers,
+                extra=form.extra,
+            )
+            work = Work(data, nuisances, self.trim, self.normalize)
+            parts.append(np.column_stack([form.score(work, r) for r in routes]))
+            overlaps.append(work.overlap)
             fits += count
-        values = _median(parts, data.weights)
+        values = aggregate(parts, data.weights)
         told = describe_overlap(overlaps[0], values, data, study.levels, self.trim)
         told["nuisance_fits"] = fits
         return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
 
 
-def cell_score(
-    data: Arrays,
-    path: Route,
-    nuisances: dict[Key, Array],
-    options: MultiplyRobust,
-    overlap: Overlap,
-) -> Array:
-    """Score of one cell, (n,)."""
-    stages = [nuisances[key] for key in reversed(outcome_keys(path))]  # mu_0 .. mu_{R-1}
-    values = [*stages, data.y]
-    total = stages[0].copy()
-    for r in range(path.runs):
-        weight = stage_weight(data, path, r, nuisances, options.trim, overlap)
-        if options.normalize:
-            weight = weight / np.average(weight, weights=data.weights)
-        total += weight * (values[r + 1] - values[r])
-    return total
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ratios:
+    """The density-free form: treatment probabilities in the place of mediator densities."""
+
+    extra: Mapping[str, Extra] = field(default_factory=dict)
+
+    def keys(self, path: Route) -> list[Key]:
+        """Nuisances of a cell."""
+        return [*treatment_keys(path), *outcome_keys(path)]
+
+    def score(self, work: Work, path: Route) -> Array:
+        """Score of a cell, (n,)."""
+        stages = [work.nuisances[key] for key in reversed(outcome_keys(path))]  # mu_0 ..
+        values = [*stages, work.data.y]
+        total = stages[0].copy()
+        for r in range(path.runs):
+            total += work.scaled(stage_weight(work, path, r)) * (values[r + 1] - values[r])
+        return total
 
 
-def stage_weight(
-    data: Arrays, path: Route, r: int, nuisances: dict[Key, Array], trim: float, overlap: Overlap
-) -> Array:
-    """Weight of the residual of run ``r``, (n,)."""
-
-    def chance(level: float, blocks: int) -> Array:
-        column = int(np.flatnonzero(data.levels == level)[0])
-        return clip(nuisances["treatment", blocks][:, column], trim, (level, blocks), overlap)
-
-    own = path.levels[r]
-    weight = (data.arm == own) / chance(own, 0)
-    for s in range(r):
-        other, before, after = path.levels[s], path.ends[s], path.ends[s + 1]
-        if other != own:
-            weight = weight * chance(other, after) / chance(own, after)
-            weight = weight * chance(own, before) / chance(other, before)
-    overlap.weights[path.levels, path.ends, r] = weight
-    return np.asarray(weight)
-
-
-def _median(parts: list[Array], weights: Array | None) -> Array:
-    """Aggregate repeated splits: each cell's median estimate, units' influence averaged.
-
-    The influence is scaled so that a cell's standard error is the median of
-    ``sqrt(se_s^2 + (theta_s - theta)^2)`` (Chernozhukov et al. 2018).
-    """
-    if len(parts) == 1:
-        return parts[0]
-    stacked = np.stack(parts)
-    means = np.average(stacked, axis=1, weights=weights)
-    centre = np.median(means, axis=0)
-    influence = stacked - means[:, None]
-    average = influence.mean(axis=0)
-    n = average.shape[0]
-    own = np.average(influence**2, axis=1, weights=weights) / n
-    wanted = np.sqrt(np.median(own + (means - centre) ** 2, axis=0))
-    held = np.sqrt(np.average(average**2, axis=0, weights=weights) / n)
-    return centre + average * np.where(held > 0.0, wanted / np.where(held > 0.0, held, 1.0), 1.0)
+def _density_form(options: MultiplyRobust, study: TableStudy) -> DensityForm:
+    return DensityForm(check_mediator(study), Recipe(options.mediator, "mediator", options.seed))

@@ -51,8 +51,8 @@ class Recipe:
             fresh = clone(self.learner)
         except TypeError:
             raise SpecError(
-                f"the {self.role} learner {self.learner!r} is neither a scikit-learn object nor one "
-                f"of {', '.join(NAMES)}"
+                f"the {self.role} learner {self.learner!r} is neither a scikit-learn object nor "
+                f"one of {', '.join(NAMES)}"
             ) from None
         if self.role != "outcome" and not hasattr(fresh, "predict_proba"):
             raise SpecError(
@@ -207,7 +207,8 @@ def _finite(found: Array, learner: Any, role: str) -> Array:
     bad = int((~np.isfinite(found)).sum())
     if bad:
         raise EstimationError(
-            f"the {role} learner {type(learner).__name__} predicted {bad} values that are not finite"
+            f"the {role} learner {type(learner).__name__} predicted {bad} values that are not "
+            "finite"
         )
     return found
 
@@ -223,13 +224,12 @@ class Fractional:
 
     classifier: Any
 
-    def fit_predict(self, x: Array, p: Array, at: Array, weights: Array | None) -> Array:
-        """Regress ``p`` on ``x`` and predict at ``at``."""
+    def fit(self, x: Array, p: Array, weights: Array | None) -> Any:
+        """Regress ``p`` on ``x``: a fitted classifier whose probability of 1 is the mean."""
         twice = np.concatenate([x, x])
         label = np.concatenate([np.ones(len(p)), np.zeros(len(p))])
         p = np.clip(p, 0.0, 1.0)
         share = np.concatenate([p, 1.0 - p])
         if weights is not None:
             share = share * np.concatenate([weights, weights])
-        fitted = fit(self.classifier, twice, label, share, "outcome")
-        return means(fitted, at, "outcome")
+        return fit(self.classifier, twice, label, share, "outcome")

@@ -7,9 +7,9 @@ over runs of mediators back to the first ``ends[0]`` blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from crossworld.tables.robust.learners import Fractional, Recipe
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
+Extra: TypeAlias = "Callable[[Fold, Key], Array]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ def outcome_keys(route: Route) -> list[Key]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Regression:
+    """Values of a fitted regression at the test and training rows."""
+
+    test: Array
+    train: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fold:
     """Nuisances of one fold: fitted on its training rows, each once."""
 
@@ -51,14 +60,30 @@ class Fold:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     binary: bool
-    fits: list[str]
+    extra: Mapping[str, Extra]
+    fits: list[str] = field(default_factory=list)
     held: dict[Key, Any] = field(default_factory=dict)
 
     def predict(self, key: Key) -> Array:
         """Out-of-fold prediction at the test rows: (t, levels) or (t,)."""
         if key[0] == "treatment":
             return self._treatment(key[1])
-        return self._outcome(key[1], key[2])[0]
+        if key[0] == "outcome":
+            return self._outcome(key[1], key[2]).test
+        if key not in self.held:
+            self.held[key] = self.extra[key[0]](self, key)
+        found: Array = self.held[key]
+        return found
+
+    def regression(
+        self, rows: NDArray[np.int64], target: Array, blocks: int
+    ) -> Callable[[Array], Array]:
+        """Fit the outcome's learner to rows of our choice, given covariates and first blocks."""
+        return self._fitted(self.data.given(blocks)[rows], target, self.weights(rows), False)
+
+    def weights(self, rows: NDArray[np.int64]) -> Array | None:
+        """Row weights of some rows, or None."""
+        return None if self.data.weights is None else self.data.weights[rows]
 
     def _treatment(self, blocks: int) -> Array:
         key = ("treatment", blocks)
@@ -72,65 +97,80 @@ class Fold:
     def _classify(self, x: Array, target: Array, classes: Array) -> Array:
         if x.shape[1] == 0:
             share = [
-                np.average(target[self.train] == c, weights=self._weights(self.train))
+                np.average(target[self.train] == c, weights=self.weights(self.train))
                 for c in classes
             ]
             return np.tile(share, (self.test.size, 1))
         learner = self.recipes.treatment.make(probability=True, rows=self.train.size)
         fitted = learners.fit(
-            learner, x[self.train], target[self.train], self._weights(self.train), "treatment"
+            learner, x[self.train], target[self.train], self.weights(self.train), "treatment"
         )
         return learners.probabilities(fitted, x[self.test], classes, "treatment")
 
-    def _outcome(self, levels: tuple[float, ...], ends: tuple[int, ...]) -> tuple[Array, Array]:
-        """Predictions at the test rows and at all training rows."""
+    def _outcome(self, levels: tuple[float, ...], ends: tuple[int, ...]) -> Regression:
         key = ("outcome", levels, ends)
         if key not in self.held:
             rows = self.train[self.data.arm[self.train] == levels[0]]
             nested = len(levels) > 1
-            target = self._inner(levels, ends, rows) if nested else self.data.y[rows]
+            target = self.data.y[rows]
+            if nested:
+                inner = self._outcome(levels[1:], ends[1:]).train
+                target = inner[np.searchsorted(self.train, rows)]
             self.held[key] = self._regress(rows, target, ends[0], nested)
             self.fits.append(f"outcome | levels {levels}, blocks {ends}")
-        found: tuple[Array, Array] = self.held[key]
+        found: Regression = self.held[key]
         return found
-
-    def _inner(self, levels: tuple[float, ...], ends: tuple[int, ...], rows: Array) -> Array:
-        """Values of the next regression at training rows, the target of a nested one."""
-        inner = self._outcome(levels[1:], ends[1:])[1]
-        place = np.searchsorted(self.train, rows)
-        return inner[place]
 
     def _regress(
         self, rows: NDArray[np.int64], target: Array, blocks: int, nested: bool
-    ) -> tuple[Array, Array]:
-        x, weights = self.data.given(blocks), self._weights(rows)
-        both = np.concatenate([self.test, self.train])
+    ) -> Regression:
+        x, weights = self.data.given(blocks), self.weights(rows)
+        predict = self._fitted(x[rows], target, weights, nested)
+        both = predict(x[np.concatenate([self.test, self.train])])
+        return Regression(both[: self.test.size], both[self.test.size :])
+
+    def _fitted(
+        self, x: Array, target: Array, weights: Array | None, nested: bool
+    ) -> Callable[[Array], Array]:
         if x.shape[1] == 0:
             level = float(np.average(target, weights=weights))
-            found = np.full(both.size, level)
+            return lambda at: np.full(len(at), level)
+        learner = self.recipes.outcome.make(probability=self.binary, rows=len(x))
+        if nested and self.binary and learners.is_classifier(learner):
+            fitted = Fractional(learner).fit(x, target, weights)
         else:
-            learner = self.recipes.outcome.make(probability=self.binary, rows=rows.size)
-            if nested and self.binary and learners.is_classifier(learner):
-                found = Fractional(learner).fit_predict(x[rows], target, x[both], weights)
-            else:
-                fitted = learners.fit(learner, x[rows], target, weights, "outcome")
-                found = learners.means(fitted, x[both], "outcome")
-        return found[: self.test.size], found[self.test.size :]
-
-    def _weights(self, rows: NDArray[np.int64]) -> Array | None:
-        return None if self.data.weights is None else self.data.weights[rows]
+            fitted = learners.fit(learner, x, target, weights, "outcome")
+        return lambda at: learners.means(fitted, at, "outcome")
 
 
 def cross_fit(
-    data: Arrays, recipes: Recipes, ids: Codes, keys: Iterable[Key], *, workers: int = 1
+    data: Arrays,
+    recipes: Recipes,
+    *,
+    ids: Codes,
+    keys: Iterable[Key],
+    workers: int = 1,
+    extra: Mapping[str, Extra] | None = None,
 ) -> tuple[dict[Key, Array], int]:
-    """Out-of-fold predictions of every nuisance, (n,) or (n, levels), and how many were fitted."""
+    """Out-of-fold predictions of every nuisance, (n,) or (n, levels), and how many were fitted.
+
+    Parameters
+    ----------
+    ids
+        Fold of every row.
+    keys
+        Names of the nuisances wanted.
+    workers
+        Threads over folds.
+    extra
+        How to fit nuisances of other kinds than treatment and outcome, by the kind's name.
+    """
     keys = list(dict.fromkeys(keys))
     binary = bool(np.isin(data.y, (0.0, 1.0)).all())
 
     def one(fold: int) -> tuple[NDArray[np.int64], Mapping[Key, Array], int]:
         test, train = np.flatnonzero(ids == fold), np.flatnonzero(ids != fold)
-        held = Fold(data, recipes, train, test, binary, [])
+        held = Fold(data, recipes, train, test, binary, extra or {})
         return test, {key: held.predict(key) for key in keys}, len(held.fits)
 
     folds = range(int(ids.max()) + 1)
