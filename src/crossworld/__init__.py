@@ -37,12 +37,16 @@ if TYPE_CHECKING:
     from crossworld.core.table import Effect as Effect
     from crossworld.core.table import EffectTable as EffectTable
     from crossworld.infer.bootstrap import Bootstrap as Bootstrap
+    from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
     from crossworld.spec import load_spec as load_spec
+    from crossworld.tables.imputation import Imputation as Imputation
     from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
     from crossworld.tables.regression import Regression as Regression
     from crossworld.tables.study import TableStudy as TableStudy
+    from crossworld.tables.tmle import TMLE as TMLE
+    from crossworld.tables.weighting import Weighting as Weighting
 
 _HOME = {
     "core.analysis": ("Analysis", "contrast", "estimate"),
@@ -72,12 +76,16 @@ _HOME = {
     "core.scores": ("Scores",),
     "core.table": ("Effect", "EffectTable"),
     "infer.bootstrap": ("Bootstrap",),
+    "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
     "spec": ("load_spec",),
+    "tables.imputation": ("Imputation",),
     "tables.multiply_robust": ("MultiplyRobust",),
     "tables.regression": ("Regression",),
     "tables.study": ("TableStudy",),
+    "tables.tmle": ("TMLE",),
+    "tables.weighting": ("Weighting",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = ("datasets", "errors")

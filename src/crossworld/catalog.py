@@ -41,7 +41,7 @@ def inferences() -> Iterator[type]:
     Examples
     --------
     >>> sorted(found.__name__ for found in inferences())
-    ['Bootstrap', 'Simulation', 'Wald']
+    ['Bootstrap', 'Multiplier', 'Simulation', 'Wald']
     """
     yield from _classes("crossworld.infer", "infer")
 

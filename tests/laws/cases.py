@@ -1,13 +1,13 @@
 """Which estimator is right for which generator: the rows of the law matrix.
 
-Every estimator that `catalog` finds is run. An estimator without an entry in `SETTINGS` is run
-with its defaults on `GENERIC`; give it an entry (settings by generator) to say more.
+Every estimator that `catalog` finds is run. An estimator without an entry in `KNOWN` is run with
+its defaults, as ``Supports(GENERIC)``; give it an entry to say more about it, or less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -24,40 +24,87 @@ from crossworld.core.scores import Scores
 from crossworld.datasets import GENERATORS, Simulated
 from crossworld.tables.study import TableStudy
 
-CROSSED = {"interaction": True}
-SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "Regression": {
-        "linear": {},
-        "interaction": CROSSED,
-        "binary_mediator": CROSSED,
-        "binary_outcome": CROSSED,
-        "binary_both": CROSSED,
-        "count_mediator": {**CROSSED, "mediator_family": "poisson"},
-        "count_outcome": {**CROSSED, "outcome_family": "poisson"},
-        "nominal_mediator": CROSSED,
-        "ordered": CROSSED,
-        "ordered_binary": CROSSED,
-        "joint_block": CROSSED,
-        "joint_block/unequal": {**CROSSED, "mediator": ["m1 ~ a*x", "m2 ~ a + x"]},
-        "mixed_block": CROSSED,
-        "continuous_treatment": CROSSED,
-        "multilevel_treatment": CROSSED,
-        "clustered": CROSSED,
-        "intermediate": {"outcome": "y ~ a*m + l*m + x"},
-        "tmle3mediate": {
-            "mediator": ["z1 ~ a*w1", "z2 ~ a + w2*w3", "z3 ~ a + w1"],
-            "outcome": "y ~ z1 + z2 + a*z3*C(w1 + w2 + w3)",
-        },
-    },
+GENERIC: dict[str, dict[str, Any]] = {
+    name: {} for name in ("linear", "interaction", "binary_mediator", "clustered")
 }
-GENERIC = ("linear", "interaction", "binary_mediator", "binary_outcome", "clustered")
 
-NATURAL = (TE, NDE, NIE, TNDE, PNIE, INT_MED, IDE, IIE, OE)
+
+@dataclass(frozen=True)
+class Supports:
+    """What an estimator claims.
+
+    Parameters
+    ----------
+    settings
+        Generators its models are right for, with the options that make them so; a variant of the
+        options follows a slash.
+    controlled, random
+        Whether it scores ``set_`` cells, and cells that draw mediators apart from one another.
+    exact
+        Whether its influence function is the derivative in each unit's weight. Cross-fitted
+        scores treat nuisances as known, so theirs is only to first order.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]]
+    controlled: bool = False
+    random: bool = False
+    exact: bool = True
+
+
+CROSSED = {"interaction": True}
+LINEAR = {"outcome": "linear", "treatment": "logistic", "folds": "fold"}
+LOGISTIC = {**LINEAR, "outcome": "logistic"}
+KNOWN: dict[str, Supports] = {
+    "Regression": Supports(
+        {
+            "linear": {},
+            "interaction": CROSSED,
+            "binary_mediator": CROSSED,
+            "binary_outcome": CROSSED,
+            "binary_both": CROSSED,
+            "count_mediator": {**CROSSED, "mediator_family": "poisson"},
+            "count_outcome": {**CROSSED, "outcome_family": "poisson"},
+            "nominal_mediator": CROSSED,
+            "ordered": CROSSED,
+            "ordered_binary": CROSSED,
+            "joint_block": CROSSED,
+            "joint_block/unequal": {**CROSSED, "mediator": ["m1 ~ a*x", "m2 ~ a + x"]},
+            "mixed_block": CROSSED,
+            "continuous_treatment": CROSSED,
+            "multilevel_treatment": CROSSED,
+            "clustered": CROSSED,
+            "intermediate": {"outcome": "y ~ a*m + l*m + x"},
+            "tmle3mediate": {
+                "mediator": ["z1 ~ a*w1", "z2 ~ a + w2*w3", "z3 ~ a + w1"],
+                "outcome": "y ~ z1 + z2 + a*z3*C(w1 + w2 + w3)",
+            },
+        },
+        controlled=True,
+        random=True,
+    ),
+    "MultiplyRobust": Supports(
+        {
+            "linear": LINEAR,
+            "interaction": LINEAR,
+            "binary_mediator": LINEAR,
+            "binary_outcome": LOGISTIC,
+            "ordered": LINEAR,
+            "joint_block": LOGISTIC,
+            "clustered": LINEAR,
+        },
+        exact=False,
+    ),
+}
+
+CROSS_WORLD = (TE, NDE, NIE, TNDE, PNIE, INT_MED)
 INTERVENTIONAL = (TE, IDE, IIE, OE)
-CHAINED = (
+NATURAL = (*CROSS_WORLD, IDE, IIE, OE)
+SEPARATE = (
     Estimand("separate draws", Y(1, m1=G(0), m2=G(0)) - Y(0)),
     Estimand("draws apart", Y(1, m1=G(0), m2=G(0)) - Y(1, M(0))),
     Estimand("crossed draws", Y(1, m1=G(0), m2=G(1)) - Y(0)),
+)
+STAGED = (
     Estimand("first held", Y(1, set_(m1=1.0)) - Y(0, set_(m1=1.0))),
     Estimand("last held", Y(1, set_(m2=1.0), m1=0) - Y(0, set_(m2=1.0))),
 )
@@ -69,8 +116,8 @@ class Case:
     """One estimator on one generator."""
 
     estimator: type
-    name: str  # a generator, and a variant of the settings after a slash
-    settings: Mapping[str, Any]
+    name: str
+    claims: Supports
 
     def __str__(self) -> str:
         return f"{self.estimator.__name__}-{self.name}"
@@ -82,29 +129,40 @@ class Case:
     def __hash__(self) -> int:
         return hash(str(self))
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.claims.settings[self.name]
+
     def make(self) -> Any:
         return self.estimator(**self.settings)
 
     def draw(self, n: int, seed: int) -> Simulated:
-        return GENERATORS[self.generator](n=n, seed=seed)
+        """Data with a column of fold ids, which travel with their rows and keep clusters whole."""
+        data = GENERATORS[self.generator](n=n, seed=seed)
+        unit = np.arange(n) if data.cluster is None else data.frame[data.cluster]
+        return replace(data, frame={**data.frame, "fold": unit % 3})
 
     @property
     def questions(self) -> tuple[Estimand, ...]:
         """The effects this generator has an answer for."""
         model = self.draw(10, 0).model
         found = INTERVENTIONAL if model.intermediate else NATURAL
-        if all(len(block) == 1 for block in model.blocks):
+        if not self.claims.random and not model.intermediate:
+            found = CROSS_WORLD
+        if self.claims.controlled and all(len(block) == 1 for block in model.blocks):
             found = (*found, CDE(HELD.get(self.generator, 0.5)))
         if len(model.blocks) > 1:
-            found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)), *CHAINED)
+            found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)))
+            found += SEPARATE if self.claims.random else ()
+            found += STAGED if self.claims.controlled else ()
         return found
 
 
 def all_cases() -> list[Case]:
     found = []
     for kind in catalog.estimators("tables"):
-        known = SETTINGS.get(kind.__name__, {name: {} for name in GENERIC})
-        found += [Case(kind, name, options) for name, options in known.items()]
+        claims = KNOWN.get(kind.__name__, Supports(GENERIC))
+        found += [Case(kind, name, claims) for name in claims.settings]
     return found
 
 

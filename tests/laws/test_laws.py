@@ -94,6 +94,8 @@ def test_decompositions_add_up(case: Case) -> None:
 @every_case
 def test_random_draws_are_natural_without_intermediates(case: Case) -> None:
     found = base(case)
+    if "ide" not in found:
+        pytest.skip("the estimator is not asked for interventional effects")
     if "nde" not in found:
         assert abs(found["oe"].value - found["te"].value) > 1e-6
         return
@@ -223,6 +225,8 @@ def test_scores_average_to_their_cells_and_influence_to_zero(case: Case) -> None
 @every_light_case
 def test_influence_is_the_derivative_in_each_units_weight(case: Case) -> None:
     """Central differences in a few units' weights, around unequal weights."""
+    if not case.claims.exact:
+        pytest.skip("cross-fitted scores are influence functions to first order")
     data = case.draw(SMALL, 9)
     weight = np.random.default_rng(2).uniform(0.5, 1.5, SMALL)
     asked = case.questions[:5]

@@ -50,10 +50,10 @@ def mediate(
     ] = None,
     inference: Annotated[
         str,
-        typer.Option(help="Wald, Bootstrap or Simulation [default: Wald; Bootstrap with --draws]"),
+        typer.Option(help="Wald, Bootstrap, Simulation, Multiplier [Wald; Bootstrap with --draws]"),
     ] = "",
     draws: Annotated[
-        int | None, typer.Option(help="Replicates of Bootstrap or Simulation.")
+        int | None, typer.Option(help="Replicates of any inference but Wald.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the replicates.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads for the replicates.")] = None,

@@ -144,7 +144,7 @@ def estimate(
     estimands
         Questions such as ``xw.NIE`` or ``Estimand("mine", Y(1) - Y(1, M(0)))``.
     inference
-        `Wald` (default), `Bootstrap` or `Simulation`.
+        `Wald` (default), `Bootstrap`, `Simulation` or `Multiplier`.
     level
         Confidence level.
     progress

@@ -14,7 +14,7 @@ from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import SpecError
-from crossworld.infer.empirical import MIN_DRAWS, draws_of, summarise
+from crossworld.infer.empirical import check_draws, draws_of, summarise
 from crossworld.infer.replicates import blocks, resample_counts, run
 
 
@@ -46,14 +46,7 @@ class Bootstrap:
     def __post_init__(self) -> None:
         if self.kind not in ("percentile", "bca"):
             raise SpecError.unknown("kind of Bootstrap", str(self.kind), ("percentile", "bca"))
-        if (
-            isinstance(self.draws, bool)
-            or not isinstance(self.draws, int)
-            or self.draws < MIN_DRAWS
-        ):
-            raise SpecError(
-                f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
-            )
+        check_draws(self.draws)
 
     def infer(
         self,

@@ -11,10 +11,16 @@ from crossworld.core.expression import Cell, Expr, Op
 from crossworld.core.protocols import Array, Inferred
 from crossworld.core.scores import Scores
 from crossworld.core.table import Effect
-from crossworld.errors import EstimationError, RatioWarning, SmallSampleWarning
+from crossworld.errors import EstimationError, RatioWarning, SmallSampleWarning, SpecError
 
 MIN_DRAWS = 20
 FAILED_SHARE = 0.05
+
+
+def check_draws(draws: object) -> None:
+    """Refuse a number of replicates from which no quantile can be read."""
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < MIN_DRAWS:
+        raise SpecError(f"draws must be a whole number of at least {MIN_DRAWS}, got {draws!r}")
 
 
 def draws_of(estimands: Sequence[Estimand], cells: Sequence[Cell], means: Array) -> Array:

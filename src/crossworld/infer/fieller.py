@@ -47,7 +47,12 @@ def fieller(numerator: Estimate, denominator: Estimate, level: float = 0.95) -> 
     >>> round(q.low, 3), round(q.high, 3)
     (0.093, 0.33)
     """
-    c2 = critical(level, numerator.df) ** 2
+    return invert(numerator, denominator, critical(level, numerator.df))
+
+
+def invert(numerator: Estimate, denominator: Estimate, critical_value: float) -> Quotient:
+    """Fieller's set at a critical value that is given, such as that of a simultaneous band."""
+    c2 = critical_value**2
     n, d = numerator.value, denominator.value
     a = d * d - c2 * denominator.covariance(denominator)
     b = n * d - c2 * numerator.covariance(denominator)

@@ -9,8 +9,7 @@ import numpy as np
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
-from crossworld.errors import SpecError
-from crossworld.infer.empirical import MIN_DRAWS, summarise
+from crossworld.infer.empirical import check_draws, summarise
 from crossworld.infer.replicates import blocks, run
 
 
@@ -42,14 +41,7 @@ class Simulation:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.draws, bool)
-            or not isinstance(self.draws, int)
-            or self.draws < MIN_DRAWS
-        ):
-            raise SpecError(
-                f"draws must be a whole number of at least {MIN_DRAWS}, got {self.draws!r}"
-            )
+        check_draws(self.draws)
 
     def infer(
         self,

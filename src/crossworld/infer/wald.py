@@ -13,6 +13,7 @@ from crossworld.core.estimand import Estimand
 from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.expression import Cell, Op
 from crossworld.core.protocols import Fit, Inferred, Progress
+from crossworld.core.scores import Scores
 from crossworld.core.table import Effect
 from crossworld.errors import (
     DesignError,
@@ -68,23 +69,11 @@ class Wald:
     ) -> Inferred:
         """Turn scores into rows."""
         scores = fit.scores
-        told: list[tuple[type[Warning], str]] = []
-        if not scores.influence:
-            raise DesignError(
-                "these scores are plug-in values without an influence function, so their spread "
-                "is not sampling error; use Bootstrap"
-            )
         if scores.cluster is None and self.vcov == "cluster":
             raise DesignError(
                 "vcov='cluster' needs declared clusters; build the study with cluster='column'"
             )
-        if scores.cluster is not None and self.vcov != "classic":
-            if scores.n_clusters < 2:
-                raise DesignError("a clustered interval needs at least 2 clusters, found 1")
-            if scores.n_clusters < FEW_CLUSTERS:
-                told.append(
-                    (SmallSampleWarning, f"only {scores.n_clusters} clusters: intervals are rough")
-                )
+        told = sampling_error(scores, clustered=self.vcov != "classic")
 
         def mean(cell: Cell) -> Estimate:
             if self.vcov == "classic":
@@ -97,6 +86,22 @@ class Wald:
             for e in estimands
         ]
         return Inferred(tuple(rows), scores, tuple(told))
+
+
+def sampling_error(scores: Scores, *, clustered: bool = True) -> list[tuple[type[Warning], str]]:
+    """Refuse scores whose spread is no sampling error; warn when few clusters carry it."""
+    if not scores.influence:
+        raise DesignError(
+            "these scores are plug-in values without an influence function, so their spread "
+            "is not sampling error; use Bootstrap"
+        )
+    if scores.cluster is None or not clustered:
+        return []
+    if scores.n_clusters < 2:
+        raise DesignError("a clustered interval needs at least 2 clusters, found 1")
+    if scores.n_clusters < FEW_CLUSTERS:
+        return [(SmallSampleWarning, f"only {scores.n_clusters} clusters: intervals are rough")]
+    return []
 
 
 def _plain(estimate: Estimate) -> Estimate:

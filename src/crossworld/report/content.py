@@ -26,6 +26,7 @@ _METHODS = {
     "wald": "Wald",
     "log-wald": "Wald, log scale",
     "fieller": "Fieller",
+    "simultaneous": "simultaneous (max-t)",
     "percentile": "bootstrap percentile",
     "bca": "bootstrap BCa",
     "simulation": "simulation",

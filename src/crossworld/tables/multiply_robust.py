@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from crossworld.core.expression import Cell
 from crossworld.core.scores import Scores
-from crossworld.errors import SpecError
-from crossworld.tables.robust.data import Route, arrays, route
 from crossworld.tables.robust.density import DensityForm, check_mediator
-from crossworld.tables.robust.folds import check_arms, fold_ids
+from crossworld.tables.robust.engine import RatioForm, check_options, cross_fitted_scores
 from crossworld.tables.robust.learners import Recipe
-from crossworld.tables.robust.nuisance import (
-    Extra,
-    Key,
-    Recipes,
-    cross_fit,
-    outcome_keys,
-    treatment_keys,
-)
-from crossworld.tables.robust.overlap import describe_overlap
-from crossworld.tables.robust.weights import Work, aggregate, stage_weight
 from crossworld.tables.study import TableStudy
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,62 +86,12 @@ class MultiplyRobust:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.trim < 0.5:
-            raise SpecError(f"trim is a probability under one half, got {self.trim!r}")
-        if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
-            raise SpecError(f"repeats is a whole number of at least 1, got {self.repeats!r}")
-        if isinstance(self.folds, str) and self.repeats > 1:
-            raise SpecError("given folds cannot be repeated; use a number of folds, or repeats=1")
+        check_options(self)
 
     def scores(self, study: TableStudy, cells: Sequence[Cell]) -> Scores:
         """Score every cell from shared nuisances."""
-        data = arrays(study, "MultiplyRobust")
-        routes = [route(study, cell, "MultiplyRobust") for cell in cells]
-        form = _Ratios() if self.mediator is None else _density_form(self, study)
-        recipes = Recipes(
-            Recipe(self.outcome, "outcome", self.seed),
-            Recipe(self.treatment, "treatment", self.seed),
-        )
-        parts, overlaps, fits = [], [], 0
-        for split in np.random.SeedSequence(self.seed).spawn(self.repeats):
-            ids = fold_ids(study, self.folds, split)
-            check_arms(ids, data.arm, study.levels, study.path.treatment)
-            nuisances, count = cross_fit(
-                data,
-                recipes,
-                ids=ids,
-                keys=[key for r in routes for key in form.keys(r)],
-                workers=self.workers,
-                extra=form.extra,
-            )
-            work = Work(data, nuisances, self.trim, self.normalize)
-            parts.append(np.column_stack([form.score(work, r) for r in routes]))
-            overlaps.append(work.overlap)
-            fits += count
-        values = aggregate(parts, data.weights)
-        told = describe_overlap(overlaps[0], values, data, study.levels, self.trim)
-        told["nuisance_fits"] = fits
-        return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ratios:
-    """The density-free form: treatment probabilities in the place of mediator densities."""
-
-    extra: Mapping[str, Extra] = field(default_factory=dict)
-
-    def keys(self, path: Route) -> list[Key]:
-        """Nuisances of a cell."""
-        return [*treatment_keys(path), *outcome_keys(path)]
-
-    def score(self, work: Work, path: Route) -> Array:
-        """Score of a cell, (n,)."""
-        stages = [work.nuisances[key] for key in reversed(outcome_keys(path))]  # mu_0 ..
-        values = [*stages, work.data.y]
-        total = stages[0].copy()
-        for r in range(path.runs):
-            total += work.scaled(stage_weight(work, path, r)) * (values[r + 1] - values[r])
-        return total
+        form = RatioForm() if self.mediator is None else _density_form(self, study)
+        return cross_fitted_scores(self, form, study, cells)
 
 
 def _density_form(options: MultiplyRobust, study: TableStudy) -> DensityForm:

@@ -24,11 +24,9 @@ from crossworld.tables.study import TableStudy
 Array = NDArray[np.float64]
 
 
-class Options(Protocol):
-    """The fields of `Regression` that shape its models."""
+class Modelled(Protocol):
+    """The fields of an estimator that say which models it fits."""
 
-    @property
-    def interaction(self) -> bool: ...
     @property
     def mediator(self) -> Any: ...
     @property
@@ -37,6 +35,13 @@ class Options(Protocol):
     def mediator_family(self) -> str | Mapping[str, str]: ...
     @property
     def outcome_family(self) -> str: ...
+
+
+class Options(Modelled, Protocol):
+    """The fields of `Regression` that shape its models."""
+
+    @property
+    def interaction(self) -> bool: ...
     @property
     def population(self) -> str: ...
     @property
@@ -49,10 +54,10 @@ def set_up(
     options: Options, study: TableStudy, cells: Sequence[Cell]
 ) -> tuple[Problem, dict[str, Any]]:
     """Fit the models and write the cells as plans."""
-    weights = _row_weights(study)
-    asked = _asked(options, study)
+    weights = row_weights(study)
+    asked = read_models(options, study)
     names = [*study.intermediate, *study.path.mediators, study.path.outcome]
-    chosen = {name: _family(options, study, name, asked[name]) for name in names}
+    chosen = {name: family_of(options, study, name, asked[name]) for name in names}
     texts = {
         name: asked[name].formula if asked[name].formula else _default(options, study, name, chosen)
         for name in names
@@ -61,7 +66,7 @@ def set_up(
     source = Source(study.table, rows, study.path.treatment, weights)
     models: dict[str, Model] = {}
     for name in names:
-        models[name] = _model(study, name, texts[name], chosen[name], source)
+        models[name] = fit_model(study, name, texts[name], chosen[name], source)
         asked[name].check(models[name])
     uses = {name: _used_variables(models[name], study) for name in names}
     laws = Laws(models, _groups(study, chosen, uses))
@@ -84,7 +89,7 @@ def set_up(
     return problem, _diagnostics(study, models, share)
 
 
-def _row_weights(study: TableStudy) -> Array:
+def row_weights(study: TableStudy) -> Array:
     """Weights that count rows: whole numbers are copies of a row, others are scaled to mean 1."""
     if study.weights is None:
         return np.ones(len(study))
@@ -93,7 +98,7 @@ def _row_weights(study: TableStudy) -> Array:
     return np.asarray(study.weights / study.weights.mean())
 
 
-def _asked(options: Options, study: TableStudy) -> dict[str, fitted.Asked]:
+def read_models(options: Modelled, study: TableStudy) -> dict[str, fitted.Asked]:
     """What the user said about each variable's model."""
     found = {name: fitted.Asked() for name in (*study.intermediate, *study.path.mediators)}
     given = options.mediator
@@ -123,7 +128,7 @@ def _asked(options: Options, study: TableStudy) -> dict[str, fitted.Asked]:
     return {**found, study.path.outcome: outcome}
 
 
-def _family(options: Options, study: TableStudy, name: str, asked: fitted.Asked) -> str:
+def family_of(options: Modelled, study: TableStudy, name: str, asked: fitted.Asked) -> str:
     """Family of a variable: the fitted result's, the one asked for, or the automatic choice."""
     given: Any = options.outcome_family if name == study.path.outcome else options.mediator_family
     if isinstance(given, Mapping):
@@ -208,7 +213,8 @@ def _default(options: Options, study: TableStudy, name: str, chosen: Mapping[str
     return written(name, [*terms, *(quoted(v) for v in study.adjust)])
 
 
-def _model(study: TableStudy, name: str, text: str, chosen: str, source: Source) -> Model:
+def fit_model(study: TableStudy, name: str, text: str, chosen: str, source: Source) -> Model:
+    """Fit the regression of one mediator or of the outcome, by its formula and family."""
     right = right_side(text, name, frozenset(study.table))
     before = _before(study, name)
     later = sorted(
@@ -271,7 +277,7 @@ def _rows(options: Options, study: TableStudy) -> tuple[Rows, bool]:
     at = "mean" if options.at is None and options.rare_outcome else options.at
     if at is None:
         return Rows(study.table, len(study)), False
-    values = _held(study, at) if isinstance(at, Mapping) else _central(study)
+    values = held_values(study, at) if isinstance(at, Mapping) else central_values(study)
     columns = {
         name: Column(np.full(len(study), values[name]), c.labels) if name in values else c
         for name, c in study.table.items()
@@ -287,7 +293,8 @@ def _one(column: Column, study: TableStudy, name: str, first: NDArray[np.int64])
     return column.take(first) if name in study.adjust else column
 
 
-def _central(study: TableStudy) -> dict[str, float]:
+def central_values(study: TableStudy) -> dict[str, float]:
+    """Mean of every numeric covariate and the most frequent category of the others."""
     found = {}
     for name in study.adjust:
         column = study.table[name]
@@ -298,7 +305,8 @@ def _central(study: TableStudy) -> dict[str, float]:
     return found
 
 
-def _held(study: TableStudy, at: Mapping[str, Level]) -> dict[str, float]:
+def held_values(study: TableStudy, at: Mapping[str, Level]) -> dict[str, float]:
+    """Covariate values a person chose, as they stand in the table."""
     found = {}
     for name, value in at.items():
         if name not in study.adjust:

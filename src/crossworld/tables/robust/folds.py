@@ -62,6 +62,6 @@ def check_arms(
         for level in levels:
             if not (train == level).any():
                 raise DesignError(
-                    f"without fold {fold + 1} no row has {name} at level {level:g}; use fewer folds "
-                    "or folds that spread the levels"
+                    f"without fold {fold + 1} no row has {name} at level {level:g}; use fewer "
+                    "folds or folds that spread the levels"
                 )

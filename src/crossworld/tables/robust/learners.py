@@ -33,6 +33,15 @@ class Recipe:
     role: str
     seed: int
 
+    def describe(self) -> str:
+        """Say which learner this is."""
+        if self.learner == "auto":
+            return (
+                "auto: cross-validated stack of a penalised linear model with products and "
+                f"gradient boosting; the linear model alone under {SMALL} training rows"
+            )
+        return str(self.learner) if isinstance(self.learner, str) else repr(self.learner)
+
     def make(self, *, probability: bool, rows: int) -> Any:
         """Return a fresh, unfitted learner.
 

@@ -1,0 +1,1 @@
+"""For whom an effect holds: scores projected on covariates. Nothing is fitted again."""

@@ -1,0 +1,1 @@
+"""Natural effect models: copies of the data, working models, stacked equations."""

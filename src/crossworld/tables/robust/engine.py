@@ -1,0 +1,144 @@
+"""Cross-fitted scores: what every estimator with learned nuisances has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossworld.core.expression import Cell
+from crossworld.core.scores import Scores
+from crossworld.errors import SpecError
+from crossworld.tables.robust.data import Route, arrays, route
+from crossworld.tables.robust.folds import check_arms, fold_ids
+from crossworld.tables.robust.learners import Recipe
+from crossworld.tables.robust.nuisance import (
+    Extra,
+    Key,
+    Recipes,
+    cross_fit,
+    outcome_keys,
+    treatment_keys,
+)
+from crossworld.tables.robust.overlap import describe_overlap
+from crossworld.tables.robust.weights import Work, aggregate, stage_weight
+from crossworld.tables.study import TableStudy
+
+Array = NDArray[np.float64]
+
+
+class Options(Protocol):
+    """The fields that cross-fitted estimators share."""
+
+    @property
+    def outcome(self) -> Any: ...
+    @property
+    def treatment(self) -> Any: ...
+    @property
+    def folds(self) -> int | str: ...
+    @property
+    def repeats(self) -> int: ...
+    @property
+    def normalize(self) -> bool: ...
+    @property
+    def trim(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+
+
+class Form(Protocol):
+    """How a cell's score is put together from nuisances."""
+
+    @property
+    def extra(self) -> Mapping[str, Extra]:
+        """Nuisances beside those of treatment and outcome: kind -> how to fit it."""
+
+    def keys(self, path: Route) -> list[Key]:
+        """Nuisances of a cell."""
+
+    def score(self, work: Work, path: Route) -> Array:
+        """Score of a cell, (n,)."""
+
+
+def check_options(options: Options) -> None:
+    """Refuse options that cannot be meant.
+
+    Raises
+    ------
+    SpecError
+        Naming the option, the value and what it should be.
+    """
+    if not 0.0 <= options.trim < 0.5:
+        raise SpecError(f"trim is a probability under one half, got {options.trim!r}")
+    for name in ("repeats", "workers"):
+        value = getattr(options, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+    if isinstance(options.folds, str) and options.repeats > 1:
+        raise SpecError("given folds cannot be repeated; use a number of folds, or repeats=1")
+
+
+def cross_fitted_scores(
+    options: Options, form: Form, study: TableStudy, cells: Sequence[Cell]
+) -> Scores:
+    """Score cells from nuisances that are fitted once per fold and shared by all cells."""
+    method = type(options).__name__
+    data = arrays(study, method)
+    routes = [route(study, cell, method) for cell in cells]
+    recipes = Recipes(
+        Recipe(options.outcome, "outcome", options.seed),
+        Recipe(options.treatment, "treatment", options.seed),
+    )
+    parts, overlaps, fits = [], [], 0
+    for split in np.random.SeedSequence(options.seed).spawn(options.repeats):
+        ids = fold_ids(study, options.folds, split)
+        check_arms(ids, data.arm, study.levels, study.path.treatment)
+        nuisances, count = cross_fit(
+            data,
+            recipes,
+            ids=ids,
+            keys=[key for r in routes for key in form.keys(r)],
+            workers=options.workers,
+            extra=form.extra,
+        )
+        work = Work(data, nuisances, options.trim, options.normalize)
+        parts.append(np.column_stack([form.score(work, r) for r in routes]))
+        overlaps.append(work.overlap)
+        fits += count
+    values = aggregate(parts, data.weights)
+    told = describe_overlap(overlaps[0], values, data, study.levels, options.trim)
+    told["nuisance_fits"] = fits
+    told["models"] = {
+        "outcome": recipes.outcome.describe(),
+        "treatment": recipes.treatment.describe(),
+    }
+    return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
+
+
+def stage_values(work: Work, path: Route) -> list[Array]:
+    """Return nested regressions from the covariates' to the outcome itself: mu_0 .. mu_R."""
+    return [*(work.nuisances[key] for key in reversed(outcome_keys(path))), work.data.y]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatioForm:
+    """The density-free form: treatment probabilities in the place of mediator densities."""
+
+    extra: Mapping[str, Extra] = field(default_factory=dict)
+
+    def keys(self, path: Route) -> list[Key]:
+        """Nuisances of a cell."""
+        return [*treatment_keys(path), *outcome_keys(path)]
+
+    def score(self, work: Work, path: Route) -> Array:
+        """Score of a cell, (n,)."""
+        values = stage_values(work, path)
+        total = values[0].copy()
+        for r in range(path.runs):
+            total += work.scaled(stage_weight(work, path, r)) * (values[r + 1] - values[r])
+        return total
