@@ -36,6 +36,14 @@ if TYPE_CHECKING:
     from crossworld.core.scores import Scores as Scores
     from crossworld.core.table import Effect as Effect
     from crossworld.core.table import EffectTable as EffectTable
+    from crossworld.forwhom.groups import by_group as by_group
+    from crossworld.forwhom.groups import effects_by as effects_by
+    from crossworld.forwhom.learned import ConditionalEffects as ConditionalEffects
+    from crossworld.forwhom.learned import DRLearner as DRLearner
+    from crossworld.forwhom.learned import conditional_effects as conditional_effects
+    from crossworld.forwhom.projection import best_linear_projection as best_linear_projection
+    from crossworld.forwhom.rules import RuleSearch as RuleSearch
+    from crossworld.forwhom.rules import rules as rules
     from crossworld.infer.bootstrap import Bootstrap as Bootstrap
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from crossworld.spec import load_spec as load_spec
     from crossworld.tables.imputation import Imputation as Imputation
     from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
+    from crossworld.tables.natural_effects import NaturalEffects as NaturalEffects
     from crossworld.tables.regression import Regression as Regression
     from crossworld.tables.study import TableStudy as TableStudy
     from crossworld.tables.tmle import TMLE as TMLE
@@ -75,6 +84,10 @@ _HOME = {
     "core.regime": ("G", "M", "set_"),
     "core.scores": ("Scores",),
     "core.table": ("Effect", "EffectTable"),
+    "forwhom.groups": ("by_group", "effects_by"),
+    "forwhom.learned": ("ConditionalEffects", "DRLearner", "conditional_effects"),
+    "forwhom.projection": ("best_linear_projection",),
+    "forwhom.rules": ("RuleSearch", "rules"),
     "infer.bootstrap": ("Bootstrap",),
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
@@ -82,6 +95,7 @@ _HOME = {
     "spec": ("load_spec",),
     "tables.imputation": ("Imputation",),
     "tables.multiply_robust": ("MultiplyRobust",),
+    "tables.natural_effects": ("NaturalEffects",),
     "tables.regression": ("Regression",),
     "tables.study": ("TableStudy",),
     "tables.tmle": ("TMLE",),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import crossworld.report.html
 from crossworld.errors import DesignError
+from crossworld.report import html
 
 from .command import PATH, columns, crossworld, done, refused, write
 
@@ -122,7 +122,7 @@ def test_when_one_output_fails_the_other_is_not_left(
     def full(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(crossworld.report.html, "write", full)
+    monkeypatch.setattr(html, "write", full)
     run = crossworld(*mediate("--json", "out.json", "--report", "out.html"))
     assert run.code == 2, run.err[-500:]
     assert "Traceback" not in run.err

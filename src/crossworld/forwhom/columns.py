@@ -134,9 +134,7 @@ def _cut(covariate: Covariate, bins: int) -> Covariate:
             f"by {covariate.name!r} itself"
         )
     shown = [f"{e:.6g}" for e in edges]
-    middle = [
-        f"{a}<{covariate.name}<={b}" for a, b in zip(shown[:-1], shown[1:], strict=True)
-    ]
+    middle = [f"{a}<{covariate.name}<={b}" for a, b in zip(shown[:-1], shown[1:], strict=True)]
     labels = (f"{covariate.name}<={shown[0]}", *middle, f"{covariate.name}>{shown[-1]}")
     codes = np.searchsorted(edges, covariate.values, side="left").astype(np.float64)
     return Covariate(covariate.name, codes, labels)

@@ -131,9 +131,7 @@ def by_group(
     return compared(question, held, inference, level)
 
 
-def compared(
-    question: Question, groups: Groups, inference: Method, level: float
-) -> EffectTable:
+def compared(question: Question, groups: Groups, inference: Method, level: float) -> EffectTable:
     """Rows of every effect in every group, differences from the first, and the tests."""
     if len(groups.labels) < 2:
         raise DesignError(f"there is one group only, {groups.labels[0]!r}; nothing to compare")
@@ -146,12 +144,10 @@ def compared(
         against = [e - inside[0] for e in inside[1:]]
         first, *rest = groups.labels
         named += [
-            (f"{target.name}[{label}]", e)
-            for label, e in zip(groups.labels, inside, strict=True)
+            (f"{target.name}[{label}]", e) for label, e in zip(groups.labels, inside, strict=True)
         ]
         named += [
-            (f"{target.name}[{label} - {first}]", e)
-            for label, e in zip(rest, against, strict=True)
+            (f"{target.name}[{label} - {first}]", e) for label, e in zip(rest, against, strict=True)
         ]
         tests[target.name] = jointly_zero(against)
     found, extra = rows(named, inference, level=level, told=question.told)
@@ -174,7 +170,9 @@ def _sizes(question: Question, groups: Groups, target: Target) -> dict[str, dict
                 "no error; join it to another group"
             )
         found[label] = {"n_units": int(inside.sum()), "n_clusters": clusters, "share": mass}
-    few = [f"{label} has {s['n_units']} rows" for label, s in found.items() if s["n_units"] < FEW_ROWS]
+    few = [
+        f"{label} has {s['n_units']} rows" for label, s in found.items() if s["n_units"] < FEW_ROWS
+    ]
     if target.cluster is not None:
         few = [
             f"{label} has {s['n_clusters']} clusters"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -187,31 +187,162 @@ def conditional_effects(
     """
     question = ask(study, source, one(effect))
     chosen = DRLearner() if method is None else method
-    covariates = tuple(read(study, name, "on", question.told) for name in names_of(on, "on"))
-    if any(":" in name for name in names_of(on, "on")):
-        covariates = _uncut(study, on)
+    covariates = tuple(_whole(study, name, question.told) for name in names_of(on, "on"))
     (target,) = targets(question.scores, question.estimands)
-    x = _coded(covariates)
     fold = _folds(target, chosen)
-    predicted, fitted = _cross_fit(target, x, fold, chosen)
+    predicted, fitted = _cross_fit(target, _coded(covariates), fold, chosen)
     centred = predicted - _fold_means(predicted, fold, target.share)
-    spread = float(np.sqrt(np.average(centred**2, weights=target.share)))
-    size = float(np.abs(target.phi).max())
-    varies = spread > 1e-10 * max(size, 1e-300)
+    varies = bool(np.ptp(centred) > 1e-10 * max(float(np.abs(target.phi).max()), 1e-300))
+    quiet = replace(question, told=list(question.told[: question.inherited]))
     calibration = _calibration(question, target, centred if varies else None, level)
     groups = None
     if varies:
         codes = _quantile_groups(predicted, fold, chosen)
         labels = tuple(f"predicted {g + 1} of {chosen.groups}" for g in range(chosen.groups))
-        again = Question(
-            question.estimands,
-            question.scores,
-            question.heading,
-            question.identification,
-            question.sha256,
-            list(question.told[: len(question.scores.diagnostics.get("warnings", ()))]),
-        )
-        groups = compared(again, Groups("predicted effect", codes, labels), None, level)
+        groups = compared(quiet, Groups("predicted effect", codes, labels), None, level)
     return ConditionalEffects(
         target.name, predicted, calibration, groups, covariates, tuple(fitted)
     )
+
+
+def _calibration(
+    question: Question, target: Target, centred: Vector | None, level: float
+) -> EffectTable:
+    """Regress the scores on the centred predictions (None: they do not vary)."""
+    if centred is None:
+        found = [target.mean(np.ones(target.phi.size, dtype=np.bool_))]
+        text = (
+            f"the learner predicts the same {target.name} for every unit, so there is no "
+            "heterogeneity to test and there are no groups"
+        )
+        question.told.append((FitWarning, text))
+    else:
+        found = project(target, centred[:, None])
+    terms = [f"{target.name}[{name}]" for name in ("average", "heterogeneity")]
+    named = list(zip(terms, found, strict=False))
+    shown, extra = rows(named, None, level=level, told=question.told)
+    extra["calibration"] = {"slope": None, "p_one_sided": None}
+    if len(found) == 2 and shown[1].p_value is not None:
+        half = shown[1].p_value / 2.0
+        one_sided = half if found[1].value > 0.0 else 1.0 - half
+        extra["calibration"] = {"slope": found[1].value, "p_one_sided": one_sided}
+    line = "  heterogeneity: 1 when predictions are calibrated, 0 when they hold nothing"
+    return table(question, shown, level, heading=[line], extra=extra)
+
+
+def _whole(study: Any, name: str, told: Told) -> Covariate:
+    covariate = read(study, name, "on", told)
+    if covariate.name != name:
+        raise SpecError(f"a learner takes columns whole; write {covariate.name!r}, not {name!r}")
+    return covariate
+
+
+def _coded(covariates: Sequence[Covariate]) -> Matrix:
+    """Numbers as they are, an indicator for every category: shape (n, p)."""
+    columns: list[Vector] = []
+    for c in covariates:
+        if c.labels is None:
+            columns.append(c.values)
+        else:
+            codes = range(len(c.labels))
+            columns += [(c.values == code).astype(np.float64) for code in codes]
+    return np.column_stack(columns)
+
+
+def _recode(known: Covariate, column: Any) -> Covariate:
+    """Write another table's column in the categories that were learned."""
+    if (column.labels is None) != (known.labels is None):
+        raise DesignError(f"{known.name!r} is text in one study and numbers in the other")
+    if known.labels is None:
+        return Covariate(known.name, column.values)
+    seen = [column.labels[int(v)] for v in column.values]
+    new = sorted(set(seen) - set(known.labels))
+    if new:
+        raise DesignError(f"{known.name!r} has the category {new[0]!r}, which was not learned from")
+    at = {label: float(j) for j, label in enumerate(known.labels)}
+    return Covariate(known.name, np.array([at[label] for label in seen]), known.labels)
+
+
+def _fresh(learner: Any) -> Any:
+    from sklearn.base import clone
+
+    try:
+        fresh = clone(learner)
+    except TypeError:
+        fresh = None
+    if not hasattr(fresh, "predict"):
+        raise SpecError(
+            f"the learner {learner!r} is neither a scikit-learn regressor nor one of "
+            f"{', '.join(LEARNERS)}"
+        )
+    if hasattr(fresh, "predict_proba"):
+        raise SpecError(
+            f"{type(fresh).__name__} is a classifier, but the scores of an effect are numbers; "
+            "give a regressor"
+        )
+    return fresh
+
+
+def _folds(target: Target, chosen: DRLearner) -> Codes:
+    """Fold of every row, (n,); clusters are kept whole."""
+    units = target.units
+    groups = int(units.max()) + 1
+    if chosen.folds > groups:
+        raise DesignError(f"{chosen.folds} folds were asked, but there are only {groups} units")
+    order = np.random.default_rng(chosen.seed).permutation(groups)
+    fold: Codes = (order % chosen.folds)[units]
+    return fold
+
+
+def _cross_fit(
+    target: Target, x: Matrix, fold: Codes, chosen: DRLearner
+) -> tuple[Vector, list[Any]]:
+    """Out-of-fold predictions, (n,), and the learners."""
+    predicted, fitted = np.empty(target.phi.size), []
+    weighted = bool(np.ptp(target.share) > 0.0)
+    for k in range(chosen.folds):
+        train = fold != k
+        learner = chosen.make(int(train.sum()))
+        options = _weights(learner, target.share[train]) if weighted else {}
+        try:
+            learner.fit(x[train], target.phi[train], **options)
+            found = np.asarray(learner.predict(x[~train]), dtype=np.float64).reshape(-1)
+        except ValueError as error:
+            raise EstimationError(f"{type(learner).__name__} failed: {error}") from None
+        if not np.isfinite(found).all():
+            bad = int((~np.isfinite(found)).sum())
+            raise EstimationError(
+                f"{type(learner).__name__} predicted {bad} values that are not finite"
+            )
+        predicted[~train] = found
+        fitted.append(learner)
+    return predicted, fitted
+
+
+def _weights(learner: Any, weights: Vector) -> dict[str, Vector]:
+    from sklearn.utils.validation import has_fit_parameter
+
+    if has_fit_parameter(learner, "sample_weight"):
+        return {"sample_weight": weights}
+    steps = getattr(learner, "steps", None)
+    if steps and has_fit_parameter(steps[-1][1], "sample_weight"):
+        return {f"{steps[-1][0]}__sample_weight": weights}
+    raise SpecError(f"the study has row weights, but {type(learner).__name__} takes none")
+
+
+def _fold_means(predicted: Vector, fold: Codes, share: Vector) -> Vector:
+    """Weighted mean of the predictions of each row's fold, (n,)."""
+    total = np.bincount(fold, weights=share)
+    means: Vector = np.bincount(fold, weights=share * predicted) / np.where(total > 0, total, 1.0)
+    return means[fold]
+
+
+def _quantile_groups(predicted: Vector, fold: Codes, chosen: DRLearner) -> Codes:
+    """Quantile group of each row within its fold, ties broken at random."""
+    chance = np.random.default_rng([chosen.seed, 1]).random(predicted.size)
+    codes = np.empty(predicted.size, dtype=np.int64)
+    for k in range(chosen.folds):
+        inside = np.flatnonzero(fold == k)
+        order = np.lexsort((chance[inside], predicted[inside]))
+        codes[inside[order]] = np.arange(inside.size) * chosen.groups // inside.size
+    return codes

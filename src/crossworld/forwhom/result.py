@@ -36,6 +36,11 @@ class Question:
     told: Told = field(default_factory=list)
     start: float = field(default_factory=perf_counter)
 
+    @property
+    def inherited(self) -> int:
+        """How many of the things told come with the scores, and were told when they were made."""
+        return len(self.scores.diagnostics.get("warnings", ()))
+
 
 def ask(study: Any, source: Any, estimands: Sequence[Estimand]) -> Question:
     """Score the effects' cells once, or take the scores of a result.
@@ -78,9 +83,7 @@ def ask(study: Any, source: Any, estimands: Sequence[Estimand]) -> Question:
         )
     heading = (study.describe(), f"{method}, {len(scores):,} units")
     told: Told = [(FitWarning, text) for text in scores.diagnostics.get("warnings", ())]
-    return Question(
-        bound, scores, heading, identification.to_dict(), study.sha256(), told, start
-    )
+    return Question(bound, scores, heading, identification.to_dict(), study.sha256(), told, start)
 
 
 def _scores(study: Any, source: Any, cells: Sequence[Any]) -> tuple[Scores, str]:
@@ -88,7 +91,9 @@ def _scores(study: Any, source: Any, cells: Sequence[Any]) -> tuple[Scores, str]
         return source, "given scores"
     if isinstance(source, EffectTable):
         if source.scores is None:
-            raise DesignError("this result was read from a file and holds no scores; estimate again")
+            raise DesignError(
+                "this result was read from a file and holds no scores; estimate again"
+            )
         return source.scores, "scores of a result"
     if not hasattr(source, "scores"):
         raise SpecError(f"{source!r} is no estimator, result or scores; try xw.MultiplyRobust()")
@@ -149,9 +154,8 @@ def table(
 ) -> EffectTable:
     """Assemble the result and issue its warnings."""
     scores = question.scores
-    already = len(scores.diagnostics.get("warnings", ()))
     told = [*question.told, *sampling_error(scores)]
-    for category, text in told[already:]:
+    for category, text in told[question.inherited :]:
         warnings.warn(text, category, stacklevel=3)
     lines = (*question.heading, *heading)
     diagnostics = {

@@ -95,11 +95,11 @@ class TMLE:
                 f"the outcome runs from {y.min():g} to {y.max():g}, beyond "
                 f"bounds=({low:g}, {high:g})"
             )
-        return cross_fitted_scores(self, _Targeted(low, high), study, cells)
+        return cross_fitted_scores(self, Targeted(low, high), study, cells)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Targeted:
+class Targeted:
     """Scores at regressions moved until every stage's equation holds."""
 
     low: float

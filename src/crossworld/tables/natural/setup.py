@@ -219,17 +219,13 @@ def _diagnostics(study: TableStudy, found: Fitted, warned: Sequence[str]) -> dic
                 f"overlap: the weights of one copy are worth {min(share):.1%} of its rows; the "
                 "mediators hardly overlap between treatments, consider kind='imputation'"
             )
-    described = {_label(m, j): f"{m.family.name}, {m.design.formula}" for j, m in _told(found)}
+    fits = found.working.models
+    names = [m.name if m.name != fits[0].name or m is fits[0] else f"{m.name} again" for m in fits]
+    described = {
+        name: f"{m.family.name}, {m.design.formula}" for name, m in zip(names, fits, strict=True)
+    }
     described["natural effects"] = f"{expansion.link} link, {expansion.design.formula}"
     return {"models": described, "overlap": overlap, "warnings": told}
-
-
-def _told(found: Fitted) -> list[tuple[int, Model]]:
-    return list(enumerate(found.working.models))
-
-
-def _label(model: Model, j: int) -> str:
-    return model.name if j == 0 or "~" not in model.name else f"{model.name} ({j + 1})"
 
 
 def _effective_shares(expansion: Expansion, ratio: Array) -> list[float]:

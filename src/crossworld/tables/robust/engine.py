@@ -87,37 +87,71 @@ def cross_fitted_scores(
     options: Options, form: Form, study: TableStudy, cells: Sequence[Cell]
 ) -> Scores:
     """Score cells from nuisances that are fitted once per fold and shared by all cells."""
+    works, fits = fit_nuisances(options, form, study, cells)
+    return assemble(options, form, study, cells, works=works, fits=fits)
+
+
+def fit_nuisances(
+    options: Options, form: Form, study: TableStudy, cells: Sequence[Cell]
+) -> tuple[list[Work], int]:
+    """Fit every nuisance once per fold and split.
+
+    Returns
+    -------
+    tuple
+        One `Work` per split, and how many models were fitted. Forms with the same nuisances can
+        be scored from the same works.
+    """
     method = type(options).__name__
     data = arrays(study, method)
-    routes = [route(study, cell, method) for cell in cells]
-    recipes = Recipes(
-        Recipe(options.outcome, "outcome", options.seed),
-        Recipe(options.treatment, "treatment", options.seed),
-    )
-    parts, overlaps, fits = [], [], 0
+    keys = [key for cell in cells for key in form.keys(route(study, cell, method))]
+    works, fits = [], 0
     for split in np.random.SeedSequence(options.seed).spawn(options.repeats):
         ids = fold_ids(study, options.folds, split)
         check_arms(ids, data.arm, study.levels, study.path.treatment)
         nuisances, count = cross_fit(
             data,
-            recipes,
+            recipes(options),
             ids=ids,
-            keys=[key for r in routes for key in form.keys(r)],
+            keys=keys,
             workers=options.workers,
             extra=form.extra,
         )
-        work = Work(data, nuisances, options.trim, options.normalize)
-        parts.append(np.column_stack([form.score(work, r) for r in routes]))
-        overlaps.append(work.overlap)
+        works.append(Work(data, nuisances, options.trim, options.normalize))
         fits += count
+    return works, fits
+
+
+def assemble(
+    options: Options,
+    form: Form,
+    study: TableStudy,
+    cells: Sequence[Cell],
+    *,
+    works: Sequence[Work],
+    fits: int,
+) -> Scores:
+    """Put scores together from fitted nuisances."""
+    routes = [route(study, cell, type(options).__name__) for cell in cells]
+    parts = [np.column_stack([form.score(work, r) for r in routes]) for work in works]
+    data = works[0].data
     values = aggregate(parts, data.weights)
-    told = describe_overlap(overlaps[0], values, data, study.levels, options.trim)
+    told = describe_overlap(works[0].overlap, values, data, study.levels, options.trim)
     told["nuisance_fits"] = fits
+    chosen = recipes(options)
     told["models"] = {
-        "outcome": recipes.outcome.describe(),
-        "treatment": recipes.treatment.describe(),
+        "outcome": chosen.outcome.describe(),
+        "treatment": chosen.treatment.describe(),
     }
     return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
+
+
+def recipes(options: Options) -> Recipes:
+    """Return the learners of an estimator's options."""
+    return Recipes(
+        Recipe(options.outcome, "outcome", options.seed),
+        Recipe(options.treatment, "treatment", options.seed),
+    )
 
 
 def stage_values(work: Work, path: Route) -> list[Array]:
