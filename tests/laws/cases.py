@@ -43,15 +43,20 @@ class Supports:
     exact
         Whether its influence function is the derivative in each unit's weight. Cross-fitted
         scores treat nuisances as known, so theirs is only to first order.
+    paths
+        Whether it tells ordered mediator blocks apart.
     """
 
     settings: Mapping[str, Mapping[str, Any]]
     controlled: bool = False
     random: bool = False
     exact: bool = True
+    paths: bool = True
 
 
 CROSSED = {"interaction": True}
+MODIFIED = {"formula": "y ~ a0 * a1 * x"}
+WEIGHTED = {**MODIFIED, "kind": "weighting"}
 LINEAR = {"outcome": "linear", "treatment": "logistic", "folds": "fold"}
 LOGISTIC = {**LINEAR, "outcome": "logistic"}
 KNOWN: dict[str, Supports] = {
@@ -81,6 +86,31 @@ KNOWN: dict[str, Supports] = {
         },
         controlled=True,
         random=True,
+    ),
+    "NaturalEffects": Supports(
+        {
+            "linear": {},
+            "linear/weighting": {"kind": "weighting"},
+            "interaction": MODIFIED,
+            "interaction/weighting": WEIGHTED,
+            "interaction/treatment": {**WEIGHTED, "ratio": "treatment"},
+            "binary_mediator": MODIFIED,
+            "binary_mediator/weighting": {**WEIGHTED, "grid": (0, 1)},
+            "binary_outcome": MODIFIED,
+            "count_mediator/weighting": {**WEIGHTED, "mediator_family": "poisson"},
+            "count_outcome": {**MODIFIED, "link": "log", "outcome_family": "poisson"},
+            "nominal_mediator": MODIFIED,
+            "nominal_mediator/weighting": WEIGHTED,
+            "ordered": MODIFIED,
+            "joint_block": MODIFIED,
+            "joint_block/weighting": WEIGHTED,
+            "mixed_block/weighting": WEIGHTED,
+            "continuous_treatment": MODIFIED,
+            "multilevel_treatment": MODIFIED,
+            "multilevel_treatment/treatment": {**WEIGHTED, "ratio": "treatment"},
+            "clustered": {},
+        },
+        paths=False,
     ),
     "MultiplyRobust": Supports(
         {
@@ -151,7 +181,7 @@ class Case:
             found = CROSS_WORLD
         if self.claims.controlled and all(len(block) == 1 for block in model.blocks):
             found = (*found, CDE(HELD.get(self.generator, 0.5)))
-        if len(model.blocks) > 1:
+        if len(model.blocks) > 1 and self.claims.paths:
             found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)))
             found += SEPARATE if self.claims.random else ()
             found += STAGED if self.claims.controlled else ()

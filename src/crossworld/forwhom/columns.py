@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -130,11 +131,11 @@ def _cut(covariate: Covariate, bins: int) -> Covariate:
     edges = edges[edges < covariate.values.max()]
     if edges.size == 0:
         raise DesignError(
-            f"{covariate.name!r} cannot be cut into {bins} groups: most rows share one value; group "
-            f"by {covariate.name!r} itself"
+            f"{covariate.name!r} cannot be cut into {bins} groups: most rows share one value; "
+            f"group by {covariate.name!r} itself"
         )
     shown = [f"{e:.6g}" for e in edges]
-    middle = [f"{a}<{covariate.name}<={b}" for a, b in zip(shown[:-1], shown[1:], strict=True)]
+    middle = [f"{a}<{covariate.name}<={b}" for a, b in pairwise(shown)]
     labels = (f"{covariate.name}<={shown[0]}", *middle, f"{covariate.name}>{shown[-1]}")
     codes = np.searchsorted(edges, covariate.values, side="left").astype(np.float64)
     return Covariate(covariate.name, codes, labels)
@@ -149,8 +150,8 @@ def group(study: Any, by: str | Sequence[str], told: Told) -> Groups:
         distinct = np.unique(covariate.values)
         if distinct.size > MOST_GROUPS:
             raise DesignError(
-                f"by names {name!r}, which has {distinct.size} values; write '{name}:4' for quarters "
-                "of its range, or use best_linear_projection for a slope"
+                f"by names {name!r}, which has {distinct.size} values; write '{name}:4' for "
+                "quarters, or use best_linear_projection for a slope"
             )
         cut = covariate.labels is not None and covariate.name != name
         shown = [covariate.show(v) if cut else f"{name}={covariate.show(v)}" for v in distinct]

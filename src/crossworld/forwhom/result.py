@@ -61,7 +61,8 @@ def ask(study: Any, source: Any, estimands: Sequence[Estimand]) -> Question:
     """
     if not hasattr(study, "blocks"):
         raise DesignError(
-            f"{study!r} is not a study; build one with xw.TableStudy.from_frame(data, 'a -> m -> y')"
+            f"{study!r} is not a study; build one with "
+            "xw.TableStudy.from_frame(data, 'a -> m -> y')"
         )
     wrong = [e for e in estimands if not isinstance(e, Estimand)]
     if wrong:

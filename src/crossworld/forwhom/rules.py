@@ -139,8 +139,9 @@ def rules(
     kept = [(rule, mask) for rule, mask in kept if _testable(tested, mask, rule, question)]
     if not kept:
         raise DesignError(
-            f"no rule over {', '.join(names_of(on, 'on'))} holds for at least {chosen.smallest:.0%} "
-            "of the units in both halves; use more units, or a smaller smallest"
+            f"no rule over {', '.join(names_of(on, 'on'))} holds for at least "
+            f"{chosen.smallest:.0%} of the units in both halves; use more units, or a smaller "
+            "smallest"
         )
     shown, extra = _test(question, tested, kept, chosen, level)
     line = f"  rules found on {first.size:,} rows, tested on the other {second.size:,}"
@@ -191,7 +192,8 @@ def _halves(target: Target, seed: int) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _inside(rule: Rule, holds: dict[Any, NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    return np.logical_and.reduce([holds[c] for c in rule.conditions])
+    held: NDArray[np.bool_] = np.all([holds[c] for c in rule.conditions], axis=0)
+    return held
 
 
 def _testable(target: Target, mask: NDArray[np.bool_], rule: Rule, question: Question) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ FEW_VALUES = 10
 BEAM = 40  # pairs that are extended by a third condition
 SAME = 0.5  # correlation of two rules above which they say the same
 LOOKED_AT = 2000
+Ranked = tuple[float, float, tuple[int, ...]]  # excess over chance, statistic, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def search(target: Target, masks: Sequence[tuple[Condition, Mask]], options: Sea
 
     A rule of depth d is ranked by :math:`|t| - \sqrt{2 \log N_d}`, its studentised difference less
     what the largest of the :math:`N_d` rules of that depth reaches by chance, so a condition is
-    added only when it earns its place. The first rule is always kept, others when they exceed 0.
+    added only when it earns its place. The first rule is always kept. Later ones are searched in
+    what the rules before leave unexplained, and kept when they exceed 0 there.
     """
     held = [(c, m) for c, m in masks if options.smallest / 2.0 <= m.mean() < 1.0]
     if not held:
@@ -114,25 +116,49 @@ def search(target: Target, masks: Sequence[tuple[Condition, Mask]], options: Sea
         )
     names = [c for c, _ in held]
     single = np.column_stack([m for _, m in held]).astype(np.float64)
-    ranked: list[tuple[float, float, tuple[int, ...]]] = []
-    sets: list[tuple[int, ...]] = [(j,) for j in range(len(names))]
-    ranked += _ranked(_statistics(target, single, None, options), sets)
+    towards = math.copysign(1.0, float(np.average(target.phi, weights=target.share)))
+    kept: list[Rule] = []
+    taken: list[Array] = []
+    while len(kept) < options.most:
+        left = replace(target, phi=_unexplained(target, taken))
+        found = _best(_all(left, single, options, towards), single, taken)
+        if found is None or (kept and found[0] <= 0.0):
+            break
+        _, statistic, at = found
+        kept.append(Rule(tuple(names[j] for j in at), statistic))
+        taken.append(single[:, at].prod(axis=1))
+    return kept
+
+
+def _unexplained(target: Target, taken: Sequence[Array]) -> Array:
+    """Scores less their least-squares fit on the rules taken so far, (n,)."""
+    design = np.column_stack([np.ones(target.phi.size), *taken])
+    root = np.sqrt(target.share)
+    beta = np.linalg.lstsq(root[:, None] * design, root * target.phi, rcond=None)[0]
+    return np.asarray(target.phi - design @ beta)
+
+
+def _all(target: Target, single: Array, options: Search, towards: float) -> list[Ranked]:
+    """Every rule with its rank; of a rule and its mirror the one on the side of ``towards``."""
+    columns = single.shape[1]
+    found = _ranked(_statistics(target, single, None, options), [(j,) for j in range(columns)])
     if options.depth >= 2:
-        pairs = _statistics(target, single, single, options)
-        upper = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
-        two = _ranked(np.array([pairs[i, j] for i, j in upper]), upper)
-        ranked += two
+        upper = np.triu_indices(columns, 1)
+        pairs = _statistics(target, single, single, options)[upper]
+        two = _ranked(pairs, list(zip(*(u.tolist() for u in upper), strict=True)))
+        found += two
         if options.depth >= 3:
-            ranked += _triples(target, single, sorted(two, reverse=True)[:BEAM], options)
-    return _distinct(sorted(ranked, reverse=True)[:LOOKED_AT], names, single, options.most)
+            found += _triples(target, single, sorted(two, reverse=True)[:BEAM], options)
+    tie = 1e-9 * towards
+    return [(rank + math.copysign(tie, tie * t), t, at) for rank, t, at in found]
 
 
 def _triples(
     target: Target,
     single: Array,
-    best: Sequence[tuple[float, float, tuple[int, ...]]],
+    best: Sequence[Ranked],
     options: Search,
-) -> list[tuple[float, float, tuple[int, ...]]]:
+) -> list[Ranked]:
     """Extend the best pairs by a third condition; all triples count in the allowance."""
     if not best:
         return []
@@ -147,9 +173,9 @@ def _triples(
 
 def _ranked(
     statistics: Array, sets: Sequence[tuple[int, ...]], total: int | None = None
-) -> list[tuple[float, float, tuple[int, ...]]]:
-    usable = np.flatnonzero(np.isfinite(statistics))
-    count = max(usable.size if total is None else total, 1)
+) -> list[Ranked]:
+    usable = [int(k) for k in np.flatnonzero(np.isfinite(statistics))]
+    count = max(len(usable) if total is None else total, 1)
     allowance = math.sqrt(2.0 * math.log(count))
     return [(abs(float(statistics[k])) - allowance, float(statistics[k]), sets[k]) for k in usable]
 
@@ -178,23 +204,10 @@ def _statistics(target: Target, left: Array, right: Array | None, options: Searc
     return np.where(small, np.nan, statistic)
 
 
-def _distinct(
-    ranked: Sequence[tuple[float, float, tuple[int, ...]]],
-    names: Sequence[Condition],
-    single: Array,
-    most: int,
-) -> list[Rule]:
-    """Take rules from the top, leaving out those that cut the units as one taken before does."""
-    kept: list[Rule] = []
-    masks: list[Array] = []
-    for excess, statistic, at in ranked:
-        if kept and excess <= 0.0:
-            break
-        mask = single[:, at].prod(axis=1)
-        if any(abs(float(np.corrcoef(mask, m)[0, 1])) > SAME for m in masks):
-            continue
-        masks.append(mask)
-        kept.append(Rule(tuple(names[j] for j in at), statistic))
-        if len(kept) == most:
-            break
-    return kept
+def _best(found: Sequence[Ranked], single: Array, taken: Sequence[Array]) -> Ranked | None:
+    """The top rule that does not cut the units as one taken before does."""
+    for one in sorted(found, reverse=True)[:LOOKED_AT]:
+        mask = single[:, one[2]].prod(axis=1)
+        if all(abs(float(np.corrcoef(mask, m)[0, 1])) <= SAME for m in taken):
+            return one
+    return None

@@ -131,9 +131,9 @@ def _refuse_others(scores: Scores) -> None:
         )
     if scores.classic is not None or scores.diagnostics.get(ORTHOGONAL, True) is False:
         raise DesignError(
-            "these scores hold the influence of fitted coefficients that all units share, so their "
-            "mean in a subgroup is not the subgroup's effect; use MultiplyRobust(), or give the "
-            "regression products with the covariate and compare studies of the subgroups"
+            "these scores carry the error of coefficients that all units share (a regression, a "
+            "weighting or an imputation model), so their mean in a subgroup is not the subgroup's "
+            "effect; use MultiplyRobust() or TMLE(), whose scores belong to one unit each"
         )
 
 

@@ -34,7 +34,7 @@ class Multiplier:
     With the influence :math:`\psi_{ij}` of independent unit (row or declared cluster) :math:`i` on
     effect :math:`j` and multipliers :math:`\xi_i` of mean 0 and variance 1, every draw computes
 
-    .. math:: T^* = \max_j \Big| \sum_i \xi_i \psi_{ij} \Big| \Big/ \Big(\sum_i \psi_{ij}^2\Big)^{1/2}
+    .. math:: T^* = \max_j \Big| \sum_i \xi_i \psi_{ij} \Big| \Big/ \sqrt{\sum_i \psi_{ij}^2}
 
     and the critical value :math:`c` is the ``level`` quantile of :math:`T^*`. All intervals
     :math:`\hat\theta_j \pm c\,\widehat{\operatorname{se}}_j` hold at once with that probability.
@@ -219,7 +219,7 @@ def _root(family: Sequence[Estimate], kind: str) -> Array:
     psi = np.column_stack(columns)
     psi = psi / np.sqrt((psi**2).sum(axis=0))
     if kind != "gaussian" or psi.shape[0] <= psi.shape[1]:
-        return psi
+        return np.asarray(psi)
     values, vectors = np.linalg.eigh(psi.T @ psi)
     root: Array = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
     return root

@@ -88,7 +88,8 @@ class Imputation:
             if link == "logit" and not binary:
                 raise SpecError("a logistic outcome regression needs a 0/1 outcome; try 'linear'")
             values = _parametric(data, routes, link, self)
-            told = {"models": {"outcome": f"{link}, nested, main effects"}}
+            told: dict[str, Any] = {"models": {"outcome": f"{link}, nested, main effects"}}
+            told["orthogonal"] = False  # units share fitted coefficients: no subgroup means
             return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
         recipe = Recipe(self.outcome, "outcome", 0)
         columns = [_learned(data, path, recipe, self.weighted) for path in routes]

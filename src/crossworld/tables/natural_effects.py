@@ -168,9 +168,7 @@ class NaturalEffects:
         found, diagnostics = fitted_model(self, study)
         names, values, influence = found.coefficients()
         held = estimates(values, influence, found.expansion.weights, study.cluster)
-        rows = [
-            _row(name, e, exponentiate, level) for name, e in zip(names, held, strict=True)
-        ]
+        rows = [_row(name, e, exponentiate, level) for name, e in zip(names, held, strict=True)]
         return self._table(study, rows, level, {**diagnostics, "start": start})
 
     def conditional(

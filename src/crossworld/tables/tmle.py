@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from crossworld.core.expression import Cell
 from crossworld.core.scores import Scores
-from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.errors import DesignError, SpecError
 from crossworld.tables.robust.data import Route
 from crossworld.tables.robust.engine import check_options, cross_fitted_scores, stage_values
 from crossworld.tables.robust.nuisance import Extra, Key, outcome_keys, treatment_keys
@@ -126,20 +126,12 @@ class Targeted:
 def fluctuate(start: Array, target: Array, weight: Array, rows: Array | None) -> Array:
     """Move fitted values along the logit until their weighted mean is the target's.
 
-    Raises
-    ------
-    EstimationError
-        If the target lies at an end of the scale wherever the weight is positive.
+    A target at an end of the scale wherever the weight is positive moves them to that end.
     """
     w = weight if rows is None else weight * rows
     used = w > 0.0
     base = logit(np.clip(start, EDGE, 1.0 - EDGE))
     wanted = float(np.average(target[used], weights=w[used]))
-    if not EDGE < wanted < 1.0 - EDGE:
-        raise EstimationError(
-            "the outcome is at the end of its bounds in every row of a treatment level; nothing "
-            "can be targeted, widen bounds="
-        )
     share, here = w[used] / w[used].sum(), base[used]
     low, high = -40.0, 40.0
     step = 0.0

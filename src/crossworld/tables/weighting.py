@@ -100,6 +100,7 @@ class Weighting:
         values = np.column_stack([score(data, path, models, self.trim, overlap) for path in routes])
         told = describe_overlap(overlap, values, data, study.levels, self.trim)
         told["models"] = {"treatment": f"{self.link}, main effects of covariates and mediators"}
+        told["orthogonal"] = False  # units share fitted coefficients: no subgroup means
         return Scores(values, tuple(cells), study.cluster, study.weights, diagnostics=told)
 
 

@@ -79,9 +79,7 @@ class Fitted:
         for j, pull in enumerate(np.linalg.solve(bread, directions.T).T):
             along = z @ pull
             own = np.asarray(score * along).reshape(self.copies, -1).sum(axis=0)
-            through = self.working.influence(
-                tiled * self.ratio * along, tiled * score * along
-            )
+            through = self.working.influence(tiled * self.ratio * along, tiled * score * along)
             found[:, j] = own + through
         return found
 
@@ -218,7 +216,7 @@ def make_fit(
         tuple(cells),
         cluster,
         None if equal else weights,
-        diagnostics=diagnostics,
+        diagnostics={**diagnostics, "orthogonal": False},  # units share coefficients
     )
     return NaturalFit(fitted, designs, scores)
 

@@ -176,17 +176,13 @@ def _by_bayes(options: Options, study: TableStudy, source: Source, grid: Array) 
     ):
         right = right_side(text, name, frozenset((*allowed, name)))
         design = build(text, right, source=source, parents=())
-        model = models.fit(
-            name, family, design, y, support=tuple(values), weights=source.weights
-        )
+        model = models.fit(name, family, design, y, support=tuple(values), weights=source.weights)
         responses = tuple(np.full(len(study), code) for code in codes)
         factors.append(Factor(model, (design.z,) * grid.size, responses, sign))
     return Weighted(study.outcome, tuple(factors), int(grid.size))
 
 
-def _unreflected(
-    study: TableStudy, names: Names, effects: RightSide, model: Model
-) -> list[str]:
+def _unreflected(study: TableStudy, names: Names, effects: RightSide, model: Model) -> list[str]:
     text = model.design.formula
     working = right_side(text, study.path.outcome, frozenset(study.table))
     lacking = missing_structure(names, study.path.mediators, effects, working)
@@ -202,9 +198,7 @@ def _diagnostics(study: TableStudy, found: Fitted, warned: Sequence[str]) -> dic
     expansion = found.expansion
     values = study.treatment.values
     overlap: dict[str, Any] = {
-        "units_at_level": {
-            study.treatment.show(v): int((values == v).sum()) for v in study.levels
-        },
+        "units_at_level": {study.treatment.show(v): int((values == v).sum()) for v in study.levels},
         "copies": {study.treatment.show(v): len(study) for v in expansion.grid},
     }
     told = list(warned)
@@ -270,9 +264,7 @@ def check_options(options: Options) -> None:
     }
     for name, known in choices.items():
         if getattr(options, name) not in known:
-            raise SpecError.unknown(
-                f"{name} of NaturalEffects", str(getattr(options, name)), known
-            )
+            raise SpecError.unknown(f"{name} of NaturalEffects", str(getattr(options, name)), known)
     plain = {
         "outcome": options.outcome is None,
         "outcome_family": options.outcome_family == "auto",

@@ -19,8 +19,8 @@ from scipy.special import log_ndtr
 from crossworld.tables.parametric.families import (
     Family,
     Gaussian,
-    Logit,
     LogBinomial,
+    Logit,
     Multinomial,
     NegativeBinomial,
     Ordinal,
@@ -64,7 +64,7 @@ def mean_slope(family: Family, u: Array) -> Array:
         return np.ones_like(u)
     mu = family.mean([u])
     if isinstance(family, Logit):
-        return mu * (1.0 - mu)
+        return np.asarray(mu * (1.0 - mu))
     if isinstance(family, Probit):
         return np.asarray(np.exp(-0.5 * u * u) / np.sqrt(2.0 * np.pi))
     return mu  # the other families of an outcome have a log link
@@ -155,7 +155,8 @@ class Factor:
 
         def log(y: Array, z: Array) -> Array:
             u = layout.predictors(theta[None], z)
-            return np.broadcast_to(log_density(family, y, u, variance), (1, y.size))[0]
+            found: Array = np.broadcast_to(log_density(family, y, u, variance), (1, y.size))[0]
+            return found
 
         own = log(self.model.y, self.model.design.z)
         pairs = zip(self.responses, self.designs, strict=True)
