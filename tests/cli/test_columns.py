@@ -12,7 +12,20 @@ import pytest
 
 import crossworld as xw
 
-from .command import ARM, N, PATH, Ask, at, columns, crossworld, done, numbers, refused, refuses, write
+from .command import (
+    ARM,
+    PATH,
+    Ask,
+    N,
+    at,
+    columns,
+    crossworld,
+    done,
+    numbers,
+    refused,
+    refuses,
+    write,
+)
 
 X = columns()["x"]
 YES = np.where(X > 0, "yes", "no")

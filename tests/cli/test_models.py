@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .command import ARM, N, PATH, Ask, at, columns, crossworld, done, refused, refuses, write
+from .command import ARM, PATH, Ask, N, at, columns, crossworld, done, refused, refuses, write
 
 RNG = np.random.default_rng(3)
 X = columns()["x"]

@@ -17,7 +17,7 @@ import statsmodels.formula.api as smf
 import crossworld as xw
 from crossworld.report.specfile import spec_text
 
-from .command import ARM, N, PATH, Ask, at, columns, crossworld, done, numbers, refused, write
+from .command import ARM, PATH, Ask, N, at, columns, crossworld, done, numbers, refused, write
 
 X = columns()["x"]
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ import statsmodels.api as sm
 
 import crossworld as xw
 
-from .command import ARM, N, PATH, columns, crossworld, done, numbers, refused, write
+from .command import ARM, PATH, N, columns, crossworld, done, numbers, refused, write
 
 RNG = np.random.default_rng(11)
 BASE = columns()

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,7 +72,6 @@ def test_toml_and_json_hold_the_same(change: str) -> None:
 
 def test_values_of_python_become_plain_values() -> None:
     """Tuples, numpy numbers and mapping types: the spec of a result is plain JSON."""
-    np = pytest.importorskip("numpy")
     study = xw.TableStudy.from_frame(
         "t.csv", "x -> m -> y", adjust=("w",), levels=(np.float64(-0.5), np.float64(1.0))
     )
@@ -78,7 +79,6 @@ def test_values_of_python_become_plain_values() -> None:
     found = xw.estimate(study, estimator, [xw.NIE], level=np.float64(0.9))
     held = json.loads(found.to_json())["spec"]
     assert held["study"]["levels"] == [-0.5, 1]
-    # defect: a numpy number is told as "<float64>", which cannot be run again.
     assert held["estimator"]["at"] == {"w": 1.25}
     again = xw.load_spec(held).run()
     assert [row.estimate for row in again] == [row.estimate for row in found]
@@ -106,8 +106,9 @@ def test_an_effect_built_in_python_is_written_as_an_expression() -> None:
 )  # fmt: skip
 def test_every_question_survives_to_the_last_digit(estimand: Any) -> None:
     """Numbers in expressions are written so that they are read back as they were."""
-    # defect: constants are written with six digits, levels with twelve; a renamed ratio comes back
-    # as a plain quotient with another interval.
+    table = pd.read_csv("t.csv")
+    table["y"] = 1.0 / (1.0 + np.exp(-table["y"]))
+    table.to_csv("t.csv", index=False)
     study = xw.TableStudy.from_frame("t.csv", "a -> m -> y")
     first = xw.estimate(study, xw.Regression(interaction=True), [estimand])
     again = xw.load_spec(json.loads(first.to_json())["spec"]).run()
@@ -118,13 +119,15 @@ def test_every_question_survives_to_the_last_digit(estimand: Any) -> None:
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(
     plain,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
 )
 keys = st.sampled_from(
     ["data", "path", "adjust", "levels", "cluster", "weights", "missing", "event", "kind", "name",
      "interaction", "mediator", "outcome", "mediator_family", "outcome_family", "population", "at",
-     "rare_outcome", "small_sample", "vcov", "draws", "seed", "workers", "effects", "level", "refute"]
+     "rare_outcome", "small_sample", "vcov", "draws", "seed", "workers", "effects", "level",
+     "refute"]
 )  # fmt: skip
 
 
@@ -141,8 +144,11 @@ def test_any_value_under_any_key_is_read_or_refused(section: str, key: str, valu
         "ask": {},
     }
     document = {**base, section: {**base[section], key: value}}
+    refusal = None
     try:
         xw.load_spec(document)
     except xw.errors.CrossworldError as error:
-        assert error.exit_code == 2
-        assert "object has no attribute" not in str(error)
+        refusal = error
+    if refusal is not None:
+        assert refusal.exit_code == 2
+        assert "object has no attribute" not in str(refusal)
