@@ -6,6 +6,7 @@ The data are simulated, so every effect has a known value to compare with. The s
 effects, decomposes the total effect four ways, bootstraps, and writes the report, the result and
 the scores to FOLDER (the current one by default).
 """
+# ruff: noqa: T201 - a script talks to people
 
 import sys
 from pathlib import Path
@@ -15,8 +16,8 @@ from crossworld import M, Y
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
-# A randomised offer (a) changes a habit (m), and both change an outcome (y). x confounds.
-# The habit matters more for those who got the offer: treatment and mediator interact.
+# An offer (a) changes a habit (m), and both change an outcome (y). x affects all three.
+# The habit matters more for those who took the offer: treatment and mediator interact.
 data = xw.datasets.interaction(n=2000, seed=7)
 frame = data.to_pandas()  # yours would come from pd.read_csv, polars, or a path to a file
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from crossworld.forwhom.groups import by_group as by_group
     from crossworld.forwhom.groups import effects_by as effects_by
     from crossworld.forwhom.learned import ConditionalEffects as ConditionalEffects
-    from crossworld.forwhom.learned import DRLearner as DRLearner
     from crossworld.forwhom.learned import conditional_effects as conditional_effects
+    from crossworld.forwhom.learner import DRLearner as DRLearner
     from crossworld.forwhom.projection import best_linear_projection as best_linear_projection
     from crossworld.forwhom.rules import RuleSearch as RuleSearch
     from crossworld.forwhom.rules import rules as rules
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
     from crossworld.tables.natural_effects import NaturalEffects as NaturalEffects
     from crossworld.tables.regression import Regression as Regression
+    from crossworld.tables.riesz import Riesz as Riesz
     from crossworld.tables.study import TableStudy as TableStudy
     from crossworld.tables.tmle import TMLE as TMLE
     from crossworld.tables.weighting import Weighting as Weighting
@@ -85,7 +86,8 @@ _HOME = {
     "core.scores": ("Scores",),
     "core.table": ("Effect", "EffectTable"),
     "forwhom.groups": ("by_group", "effects_by"),
-    "forwhom.learned": ("ConditionalEffects", "DRLearner", "conditional_effects"),
+    "forwhom.learned": ("ConditionalEffects", "conditional_effects"),
+    "forwhom.learner": ("DRLearner",),
     "forwhom.projection": ("best_linear_projection",),
     "forwhom.rules": ("RuleSearch", "rules"),
     "infer.bootstrap": ("Bootstrap",),
@@ -97,6 +99,7 @@ _HOME = {
     "tables.multiply_robust": ("MultiplyRobust",),
     "tables.natural_effects": ("NaturalEffects",),
     "tables.regression": ("Regression",),
+    "tables.riesz": ("Riesz",),
     "tables.study": ("TableStudy",),
     "tables.tmle": ("TMLE",),
     "tables.weighting": ("Weighting",),

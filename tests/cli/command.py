@@ -104,8 +104,8 @@ def columns(**changes: Any) -> dict[str, Any]:
     x = rng.normal(size=N)
     m = 0.5 * ARM + 0.3 * x + rng.normal(size=N)
     y = 0.4 * ARM + 0.6 * m + 0.2 * x + rng.normal(size=N)
-    table = {"a": ARM, "x": x, "m": m, "y": y, "w": rng.uniform(0.5, 2.0, N), "g": np.arange(N) // 5}
-    return {**table, **changes}
+    w, g = rng.uniform(0.5, 2.0, N), np.arange(N) // 5
+    return {"a": ARM, "x": x, "m": m, "y": y, "w": w, "g": g, **changes}
 
 
 def at(values: Any, row: int, new: Any) -> Any:
@@ -203,7 +203,7 @@ OUTPUTS = ("--json", "out.json", "--report", "out.html")
 
 
 def refuses(door: str, ask: Ask, *fragments: str, code: int = 2) -> str:
-    """Ask through a door, with both output files, and check the refusal and that nothing is left."""
+    """Ask through a door for both output files; check the refusal, and that nothing is left."""
     message = refused(DOORS[door](ask, *OUTPUTS), *fragments, code=code)
     left = {p.name for p in Path().iterdir()} - {"t.csv", "spec.json"}
     assert not left, f"a refused command left {sorted(left)}"

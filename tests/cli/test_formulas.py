@@ -99,9 +99,9 @@ def test_wrong_formulas_through_every_door(door: str, formula: str) -> None:
     refuses(door, ask, *WRONG[formula])
 
 
-@pytest.mark.parametrize("given", [7, True, [7], {"m": 7}])
-def test_a_formula_is_text(door: str, given: object) -> None:
-    refuses(door, Ask(estimator={"mediator": given}), "formula", str(given).strip("[]{}m':  "))
+@pytest.mark.parametrize(("given", "seen"), [(7, "7"), (True, "True"), ([7], "7"), ({"m": 7}, "7")])
+def test_a_formula_is_text(door: str, given: object, seen: str) -> None:
+    refuses(door, Ask(estimator={"mediator": given}), "formula", seen)
 
 
 def test_formulas_of_ordered_mediators(door: str) -> None:
@@ -138,9 +138,9 @@ def test_a_formula_cannot_keep_the_machine_busy(power: str) -> None:
     words = ["mediate", write(TABLE), PATH, "--adjust", "x,c", "--set", f"mediator={power}"]
     command = [sys.executable, "-m", "crossworld.cli.main", *words]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=8, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=6, check=False)
     except subprocess.TimeoutExpired:
-        pytest.fail(f"{power!r} was still running after 8 seconds")
+        pytest.fail(f"{power!r} was still running after 6 seconds")
     assert run.returncode in (0, 2), run.stderr[-500:]
 
 

@@ -50,7 +50,7 @@ def test_separation_names_the_column_that_separates(
 @pytest.mark.parametrize(
     ("change", "estimator", "fragments"),
     [
-        # defect: "did not converge: look for categories with few rows" names neither column nor arm.
+        # defect: "did not converge: look for categories with few rows": no column, no arm.
         ({"m": np.where(ARM == 1, 2, COIN)}, {"mediator_family": "ordinal"}, ["'a'", "ordinal"]),
         (
             {"m": np.where(ARM == 1, 0, THREE)}, {"mediator_family": "poisson"},
@@ -213,7 +213,8 @@ def test_an_extreme_weight_of_one_row_leaves_too_few_rows(door: str) -> None:
 
 def test_no_message_depends_on_the_order_of_a_set() -> None:
     """The same mistake gives the same words, whatever the hash seed."""
-    ask = Ask(columns(z=at(X, 0, 1.0)), study={"adjust": ["x", "z"]}, estimator={"mediator": "m ~ q"})
+    table = columns(z=at(X, 0, 1.0))
+    ask = Ask(table, study={"adjust": ["x", "z"]}, estimator={"mediator": "m ~ q"})
     message = refuses("mediate", ask, "'q'")
     # defect: the known columns stand in the order of a frozenset.
     assert "Known are: a, x, z" in message

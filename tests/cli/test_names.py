@@ -14,7 +14,8 @@ from .command import columns, crossworld, done, numbers, refused
 
 NAMES = [
     "my col", "it's", 'say "hi"', "a+b", "x-y", "x*y", "x:y", "x^2", "x|y", "x%y", "x.y", "x,y",
-    "(x)", "x[0]", "x{0}", "~", "-", "=", "#x", "?", "%", "'", "\u00e9", "\u5909\u6570", "\U0001f642",
+    "(x)", "x[0]", "x{0}", "~", "-", "=", "#x", "?", "%", "'",
+    "\u00e9", "\u5909\u6570", "\U0001f642",
     "log", "I", "C", "Q", "np", "exp", "poly", "center", "contr", "contr.sum", "np.log",
     "C(x)", "log(x)", "I(x)", "Y", "M", "G", "te", "nie", "Intercept", "const", "data", "treatment",
     "self", "eval", "class", "lambda", "if", "in", "True", "None", "NaN", "nan", "inf", "e", "j",
@@ -27,60 +28,60 @@ UNREADABLE = ["`tick`", "a`b", "\\", "back\\slash", "."]
 ROLES = ("a", "m", "y", "x")
 
 
-def effects(names: dict[str, str], *, interaction: bool) -> xw.EffectTable:
+def effects(names: dict[str, str]) -> xw.EffectTable:
     table: dict[str, Any] = {names.get(k, k): v for k, v in columns().items()}
     a, m, y, x = (names.get(role, role) for role in ROLES)
     study = xw.TableStudy.from_frame(table, f"{a} -> {m} -> {y}", adjust=[x])
-    return xw.estimate(study, xw.Regression(interaction=interaction))
+    return xw.estimate(study, xw.Regression(interaction=True))
 
 
 @cache
-def plain(interaction: bool) -> tuple[tuple[float | None, float | None], ...]:
-    return tuple((r.estimate, r.std_error) for r in effects({}, interaction=interaction))
+def plain() -> tuple[tuple[float | None, float | None], ...]:
+    return tuple((r.estimate, r.std_error) for r in effects({}))
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_changes_no_number(name: str, role: str) -> None:
     # defect: a column named 1 is read as the intercept: effects of 0, a covariate left out.
-    for interaction in (False, True):
-        found = effects({role: name}, interaction=interaction)
-        for row, (estimate, error) in zip(found, plain(interaction), strict=True):
-            assert row.estimate == pytest.approx(estimate, rel=1e-9)
-            assert row.std_error == pytest.approx(error, rel=1e-9)
+    for row, (estimate, error) in zip(effects({role: name}), plain(), strict=True):
+        assert row.estimate == pytest.approx(estimate, rel=1e-9)
+        assert row.std_error == pytest.approx(error, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize("role", ROLES)
 def test_a_name_that_no_formula_can_hold_is_itself_the_message(name: str, role: str) -> None:
     try:
-        found = effects({role: name}, interaction=True)
+        found = [row.estimate for row in effects({role: name})]
     except xw.errors.CrossworldError as error:
-        assert repr(name) in str(error)
-        assert "rename" in str(error)
-        assert "formula" not in str(error)
+        message = str(error)
     else:
-        expected = [estimate for estimate, _ in plain(True)]
-        assert [row.estimate for row in found] == pytest.approx(expected, rel=1e-9)
+        assert found == pytest.approx([estimate for estimate, _ in plain()], rel=1e-9)
+        return
+    assert repr(name) in message
+    assert "rename" in message
+    assert "formula" not in message
 
 
 @pytest.mark.parametrize("name", ["a->b", "", "  "])
 @pytest.mark.parametrize("role", ["a", "m", "y"])
 def test_a_name_the_path_cannot_hold_is_refused(name: str, role: str) -> None:
-    with pytest.raises(xw.errors.DesignError, match="not in the table|a path reads"):
-        effects({role: name}, interaction=False)
+    with pytest.raises(xw.errors.DesignError, match=r"not in the table|a path reads"):
+        effects({role: name})
 
 
 def test_an_empty_covariate_name_is_refused_as_such() -> None:
     # defect: "cannot read the formula 'm ~ a + ``': Operator `+` has insuffient arguments".
     with pytest.raises(xw.errors.DesignError, match="name"):
-        effects({"x": ""}, interaction=False)
+        effects({"x": ""})
 
 
 @pytest.mark.parametrize("name", ["my col", "a+b", "\u5909\u6570", "log", "2"])
 def test_names_on_the_command_line(name: str) -> None:
-    pd.DataFrame(columns()).to_csv("plain.csv", index=False)
-    pd.DataFrame(columns()).rename(columns={"m": name, "x": f"{name} x"}).to_csv("t.csv", index=False)
+    frame = pd.DataFrame(columns())
+    frame.to_csv("plain.csv", index=False)
+    frame.rename(columns={"m": name, "x": f"{name} x"}).to_csv("t.csv", index=False)
     done(crossworld("mediate", "plain.csv", "a -> m -> y", "--adjust", "x", "--json", "plain.json"))
     words = ["mediate", "t.csv", f"a -> {name} -> y", "--adjust", f"{name} x", "--json", "t.json"]
     out = done(crossworld(*words, "--report", "t.html"))

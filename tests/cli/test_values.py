@@ -1,4 +1,4 @@
-"""Strange but lawful values: every number that is printed is checked against statsmodels, by hand."""
+"""Strange but lawful values: every number is checked against statsmodels, by hand."""
 
 from __future__ import annotations
 
@@ -305,6 +305,26 @@ def test_weights_scale_freely_and_zero_means_absent() -> None:
         for term, (value, error) in expected.items():
             assert found[term].estimate == pytest.approx(value, rel=1e-9)
             assert error is None or found[term].std_error == pytest.approx(error, rel=1e-9)
+
+
+@pytest.mark.parametrize("weight", [2.0, 1000.0, 1000.5])
+@pytest.mark.parametrize(
+    "inference",
+    [xw.Wald(), xw.Wald(vcov="classic"), xw.Simulation(draws=400), xw.Bootstrap(draws=400)],
+    ids=["wald", "classic", "simulation", "bootstrap"],
+)
+def test_one_weight_for_all_rows_makes_no_row_count_more(inference: Any, weight: float) -> None:
+    """Sampling weights that happen to be whole numbers do not multiply the sample."""
+    # defect: model-based errors (classic, Simulation) shrink by sqrt(1000) at 1000, not at 1000.5.
+    table = {**BASE, "w": np.full(N, weight)}
+    plain = xw.TableStudy.from_frame(table, PATH)
+    weighted = xw.TableStudy.from_frame(table, PATH, weights="w")
+    one, two = (
+        xw.estimate(study, xw.Regression(), inference=inference) for study in (plain, weighted)
+    )
+    for left, right in zip(one, two, strict=True):
+        assert right.estimate == pytest.approx(left.estimate, rel=1e-9)
+        assert right.std_error == pytest.approx(left.std_error, rel=0.05)
 
 
 def test_clusters_by_any_label() -> None:

@@ -22,6 +22,7 @@ from crossworld.core.expression import Y
 from crossworld.core.regime import G, M, set_
 from crossworld.core.scores import Scores
 from crossworld.datasets import GENERATORS, Simulated
+from crossworld.datasets.laws import Gaussian
 from crossworld.tables.study import TableStudy
 
 GENERIC: dict[str, dict[str, Any]] = {
@@ -60,6 +61,35 @@ WEIGHTED = {**MODIFIED, "kind": "weighting"}
 LINEAR = {"outcome": "linear", "treatment": "logistic", "folds": "fold"}
 LOGISTIC = {**LINEAR, "outcome": "logistic"}
 KNOWN: dict[str, Supports] = {
+    "TMLE": Supports(
+        {
+            "linear": LINEAR,
+            "interaction": LINEAR,
+            "binary_outcome": LOGISTIC,
+            "ordered": LINEAR,
+            "clustered": LINEAR,
+        },
+        exact=False,
+    ),
+    "Weighting": Supports(
+        {
+            "linear": {},
+            "linear/odds": {"kind": "odds"},
+            "interaction": {"link": "probit"},
+            "ordered": {},
+            "clustered": {},
+        },
+        paths=True,
+    ),
+    "Imputation": Supports(
+        {
+            "linear": {},
+            "linear/weighted": {"weighted": True},
+            "interaction": CROSSED,
+            "binary_mediator": CROSSED,
+            "clustered": {},
+        },
+    ),
     "Regression": Supports(
         {
             "linear": {},
@@ -131,9 +161,10 @@ INTERVENTIONAL = (TE, IDE, IIE, OE)
 NATURAL = (*CROSS_WORLD, IDE, IIE, OE)
 SEPARATE = (
     Estimand("separate draws", Y(1, m1=G(0), m2=G(0)) - Y(0)),
-    Estimand("draws apart", Y(1, m1=G(0), m2=G(0)) - Y(1, M(0))),
     Estimand("crossed draws", Y(1, m1=G(0), m2=G(1)) - Y(0)),
 )
+# 0 exactly where the outcome is linear in the mediators, so asked only where it is not
+APART = Estimand("draws apart", Y(1, m1=G(0), m2=G(0)) - Y(1, M(0)))
 STAGED = (
     Estimand("first held", Y(1, set_(m1=1.0)) - Y(0, set_(m1=1.0))),
     Estimand("last held", Y(1, set_(m2=1.0), m1=0) - Y(0, set_(m2=1.0))),
@@ -184,6 +215,8 @@ class Case:
         if len(model.blocks) > 1 and self.claims.paths:
             found = (*found, *(PSE(b[0], type=t) for b in model.blocks for t in (1, 2)))
             found += SEPARATE if self.claims.random else ()
+            curved = not isinstance(model.outcome, Gaussian)
+            found += (APART,) if self.claims.random and curved else ()
             found += STAGED if self.claims.controlled else ()
         return found
 

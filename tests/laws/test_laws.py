@@ -20,6 +20,7 @@ from .cases import (
     HEAVY,
     SMALL,
     Case,
+    Supports,
     base,
     errors,
     every_case,
@@ -245,6 +246,17 @@ def test_influence_is_the_derivative_in_each_units_weight(case: Case) -> None:
             slope = (up[name].value - down[name].value) / (2 * step)
             expected = estimate.influence[i] / SMALL
             assert slope == pytest.approx(expected, rel=1e-3, abs=1e-3 * size[name] / SMALL), name
+
+
+def test_influence_of_a_block_whose_models_do_not_nest() -> None:
+    """A residual that another model's covariates explain pulls on that model's coefficients.
+
+    The second model lacks ``x``, so no truth is recovered, but the influence is still exact.
+    """
+    (first,) = {c.estimator for c in CASES if c.estimator.__name__ == "Regression"}
+    options = {"interaction": True, "mediator": ["m1 ~ a + x", "m2 ~ a"]}
+    case = Case(first, "joint_block", Supports({"joint_block": options}))
+    test_influence_is_the_derivative_in_each_units_weight(case)
 
 
 @FEW

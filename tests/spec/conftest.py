@@ -17,6 +17,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     a, x = np.arange(60) % 2, rng.normal(size=60)
     m = 0.5 * a + 0.3 * x + rng.normal(size=60)
     y = 0.4 * a + 0.6 * m + 0.2 * x + rng.normal(size=60)
-    table = {"a": a, "m": m, "y": y, "x": x, "w": rng.uniform(0.5, 2.0, 60), "g": np.arange(60) // 5}
-    pd.DataFrame(table).to_csv("t.csv", index=False)
+    w, g = rng.uniform(0.5, 2.0, 60), np.arange(60) // 5
+    pd.DataFrame({"a": a, "m": m, "y": y, "x": x, "w": w, "g": g}).to_csv("t.csv", index=False)
     return tmp_path

@@ -193,7 +193,7 @@ def test_options_of_the_estimator(key: str, value: Any, fragment: str) -> None:
 @pytest.mark.parametrize("value", [3, True, ["gaussian"], {"m": 3}, {"m": "gausian"}])
 def test_families_are_named(value: Any) -> None:
     """The message names the families there are."""
-    with pytest.raises(CrossworldError, match="famil.*gaussian"):
+    with pytest.raises(CrossworldError, match=r"famil.*gaussian"):
         xw.load_spec(
             {"study": STUDY, "estimator": {"name": "Regression", "mediator_family": value}}
         ).run()

@@ -137,6 +137,15 @@ def _refuse_others(scores: Scores) -> None:
         )
 
 
+def part(scores: Scores, index: NDArray[np.int64]) -> Scores:
+    """Scores of some units, clusters numbered anew."""
+    codes = None
+    if scores.cluster is not None:
+        codes = np.unique(scores.cluster[index], return_inverse=True)[1].astype(np.int64)
+    weights = None if scores.weights is None else scores.weights[index]
+    return replace(scores, values=scores.values[index], cluster=codes, weights=weights)
+
+
 @dataclass(frozen=True, slots=True)
 class Joint:
     """A Wald test that several quantities are all 0."""

@@ -237,20 +237,30 @@ def expand(
 def working_terms(study: TableStudy, names: Names, effects: RightSide) -> list[str]:
     """Terms of the default outcome model: what the natural effect model needs to be unattenuated.
 
-    Treatment, mediators and covariates, and each term of the natural effect model with the direct
-    treatment as the treatment and the indirect one as each mediator in turn.
+    Each term of the natural effect model, with the direct treatment as the treatment and the
+    indirect one as each mediator in turn; and the treatment, mediators and covariates themselves
+    where no such term stands for one alone.
     """
-    terms = [quoted(v) for v in (study.path.treatment, *study.path.mediators, *study.adjust)]
+    mapped = []
     for term in effects.formula:
         factors = [(str(f.expr), f.eval_method.value) for f in term.factors]
         if not factors or all(kind == "literal" for _, kind in factors):
             continue
         follows = any(names.indirect in _used(text, kind) for text, kind in factors)
         for mediator in study.path.mediators if follows else ("",):
-            plain = bool(mediator) and study.table[mediator].is_text
+            plain = bool(mediator) and _is_plain(study, mediator)
             parts = [_mapped(text, kind, names, (mediator, plain)) for text, kind in factors]
-            terms.append(":".join(parts))
-    return list(dict.fromkeys(terms))
+            mapped.append(":".join(parts))
+    variables = (study.path.treatment, *study.path.mediators, *study.adjust)
+    alone = {name for t in mapped if ":" not in t for name in _used(t, "") & {*variables}}
+    own = [quoted(name) for name in variables if name not in alone]
+    return list(dict.fromkeys([*own, *mapped]))
+
+
+def _is_plain(study: TableStudy, mediator: str) -> bool:
+    """Whether no transformation of a mediator says more than the mediator itself."""
+    column = study.table[mediator]
+    return column.is_text or len(column.distinct()) == 2
 
 
 def _used(text: str, kind: str) -> set[str]:

@@ -203,15 +203,15 @@ def _diagnostics(study: TableStudy, found: Fitted, warned: Sequence[str]) -> dic
     }
     told = list(warned)
     if isinstance(found.working, Weighted):
-        share = _effective_shares(expansion, found.ratio)
+        share = _effective_shares(expansion, found.ratio, values)
         overlap["effective_share"] = {
             study.treatment.show(v): s for v, s in zip(expansion.grid, share, strict=True)
         }
         overlap["largest_weight"] = float(found.ratio.max())
         if min(share) < FEW:
             told.append(
-                f"overlap: the weights of one copy are worth {min(share):.1%} of its rows; the "
-                "mediators hardly overlap between treatments, consider kind='imputation'"
+                f"overlap: the weights of one copy are worth {min(share):.1%} of its rows at other "
+                "treatments; mediators hardly overlap, consider kind='imputation'"
             )
     fits = found.working.models
     names = [m.name if m.name != fits[0].name or m is fits[0] else f"{m.name} again" for m in fits]
@@ -222,12 +222,15 @@ def _diagnostics(study: TableStudy, found: Fitted, warned: Sequence[str]) -> dic
     return {"models": described, "overlap": overlap, "warnings": told}
 
 
-def _effective_shares(expansion: Expansion, ratio: Array) -> list[float]:
-    """Kish's effective sample size of each copy, as a share of that of the rows."""
-    weight = np.tile(expansion.weights, expansion.grid.size) * ratio
-    rows = expansion.weights.sum() ** 2 / (expansion.weights**2).sum()
-    parts = np.split(weight, expansion.grid.size)
-    return [float(w.sum() ** 2 / max((w**2).sum(), 1e-300) / rows) for w in parts]
+def _effective_shares(expansion: Expansion, ratio: Array, observed: Array) -> list[float]:
+    """Kish's effective size of each copy's rows at other treatments, as a share of theirs."""
+    shares = []
+    for level, part in zip(expansion.grid, np.split(ratio, expansion.grid.size), strict=True):
+        own = expansion.weights[observed != level]
+        weight = own * part[observed != level]
+        size = own.sum() ** 2 / max((own**2).sum(), 1e-300)
+        shares.append(float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300) / max(size, 1.0)))
+    return shares
 
 
 def conditional_contrasts(

@@ -50,18 +50,19 @@ class Arrays:
         return self.x[:, : self.width[blocks]]
 
 
-def arrays(study: TableStudy, method: str) -> Arrays:
+def arrays(study: TableStudy, method: str, *, discrete: bool = True) -> Arrays:
     """Lay out a study; text columns become indicators of all but their first category.
 
     Raises
     ------
     DesignError
-        If the treatment is continuous or the study has intermediate confounders.
+        If the treatment is continuous, unless ``discrete`` is False, or the study has
+        intermediate confounders.
     """
     if not isinstance(study, TableStudy):
         raise DesignError(f"{method} needs a TableStudy, got {type(study).__name__}")
     values = np.array(study.treatment.distinct())
-    if len(values) > DISCRETE:
+    if discrete and len(values) > DISCRETE:
         raise DesignError(
             f"{method} contrasts two levels of a discrete treatment, but {study.path.treatment!r} "
             f"has {len(values)} values; use Regression, or cut it into groups"
@@ -69,7 +70,7 @@ def arrays(study: TableStudy, method: str) -> Arrays:
     parts, width = [_coded(study, study.adjust)], []
     if study.intermediate:
         raise DesignError(
-            f"{method} does not take intermediate confounders yet allow for them as an earlier "
+            f"{method} has no effects with intermediate confounders; name them as an earlier "
             "mediator block, or use Regression"
         )
     width.append(parts[0].shape[1])

@@ -76,10 +76,10 @@ class Fold:
         return found
 
     def regression(
-        self, rows: NDArray[np.int64], target: Array, blocks: int
+        self, rows: NDArray[np.int64], target: Array, blocks: int, *, nested: bool = False
     ) -> Callable[[Array], Array]:
         """Fit the outcome's learner to rows of our choice, given covariates and first blocks."""
-        return self._fitted(self.data.given(blocks)[rows], target, self.weights(rows), False)
+        return self._fitted(self.data.given(blocks)[rows], target, self.weights(rows), nested)
 
     def weights(self, rows: NDArray[np.int64]) -> Array | None:
         """Row weights of some rows, or None."""

@@ -37,7 +37,9 @@ class Policy(Protocol):
     def keys(self, path: Route) -> list[Key]:
         """Regressions of a cell."""
 
-    def values(self, found: Nuisances, data: Arrays, path: Route) -> tuple[list[Array], list[Array]]:
+    def values(
+        self, found: Nuisances, data: Arrays, path: Route
+    ) -> tuple[list[Array], list[Array]]:
         """Regressions where the regime puts the treatment (then Y), and where it was observed."""
 
     def places(self, data: Arrays, path: Route) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -58,7 +60,9 @@ class Levels:
         """Nested regressions."""
         return outcome_keys(path)
 
-    def values(self, found: Nuisances, data: Arrays, path: Route) -> tuple[list[Array], list[Array]]:
+    def values(
+        self, found: Nuisances, data: Arrays, path: Route
+    ) -> tuple[list[Array], list[Array]]:
         """Regressions under the level: rows of other arms have weight 0."""
         stages = [found[key] for key in reversed(outcome_keys(path))]
         return [*stages, data.y], stages
@@ -108,7 +112,9 @@ class Shift:
             found += [("observed", later, ends), ("moved", step, later, ends)]
         return found
 
-    def values(self, found: Nuisances, data: Arrays, path: Route) -> tuple[list[Array], list[Array]]:
+    def values(
+        self, found: Nuisances, data: Arrays, path: Route
+    ) -> tuple[list[Array], list[Array]]:
         """Each regression at the moved and at the observed treatment."""
         named = [found[key] for key in self.keys(path)]
         return [*named[1::2], data.y], named[::2]

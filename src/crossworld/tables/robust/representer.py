@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import EstimationError
-from crossworld.tables.robust.sieve import Sieve, choose, sieve, with_index
+from crossworld.tables.robust.sieve import Indexed, Sieve, choose, indexed, sieve
 
 Array = NDArray[np.float64]
 PENALTIES = np.logspace(-6.0, 2.0, 17)
@@ -75,7 +75,7 @@ class Representer:
         The penalty used.
     """
 
-    sieve: Sieve
+    sieve: Sieve | Indexed
     coefficients: Array
     penalty: float
 
@@ -92,8 +92,7 @@ def represent(problem: Problem, features: Any, penalty: float | str) -> Represen
     features
         Name of a sieve or a transformer (see `crossworld.tables.robust.sieve`).
     penalty
-        The ridge, relative to features of variance 1, or ``"cv"`` for the one with the least
-        Riesz loss on groups left out.
+        The ridge, relative to features of variance 1, or ``"cv"`` (see `least_penalty`).
 
     Raises
     ------
@@ -104,47 +103,107 @@ def represent(problem: Problem, features: Any, penalty: float | str) -> Represen
         raise EstimationError("a representer has no row to be learned from")
     chosen = choose(features, problem.observed.shape[1], int(problem.active.sum()))
     built = sieve(chosen, problem.observed, problem.weights)
-    coefficients, used = _minimise(problem, built, penalty)
-    if isinstance(chosen, str) and chosen == "linear+index":
-        built = with_index(built, coefficients, problem.observed, problem.weights)
-        coefficients, used = _minimise(problem, built, penalty)
-    return Representer(built, coefficients, used)
+    here = built(problem.observed)
+    there = here if problem.moved is problem.observed else built(problem.moved)
+    moments = Moments.of(problem, here, there)
+    used = moments.best() if penalty == "cv" else float(penalty)
+    coefficients = moments.coefficients(used)
+    if not isinstance(chosen, str) or chosen != "linear+index":
+        return Representer(built, coefficients, used)
+    return _with_index(problem, built, moments, penalty, used)
 
 
-def _minimise(problem: Problem, built: Sieve, penalty: float | str) -> tuple[Array, float]:
-    at = built(problem.observed)
-    there = at if problem.moved is problem.observed else built(problem.moved)
-    own = np.ones(len(at)) if problem.weights is None else problem.weights
-    grams, crosses = [], []
-    for group in np.unique(problem.groups) if penalty == "cv" else [None]:
-        rows = slice(None) if group is None else problem.groups == group
-        held, share = at[rows], (own * problem.active)[rows]
-        grams.append((held * share[:, None]).T @ held)
-        crosses.append(there[rows].T @ (own * problem.previous)[rows])
-    gram, cross = np.sum(grams, axis=0), np.sum(crosses, axis=0)
-    if penalty == "cv":
-        used = float(PENALTIES[np.argmin(left_out_loss(np.array(grams), np.array(crosses)))])
-    else:
-        used = float(penalty)
-    return ridge(gram, cross, np.array([used]))[:, 0], used
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Sufficient statistics of the Riesz loss, by group of rows.
+
+    Parameters
+    ----------
+    observed, moved
+        Features, (n, q).
+    labels
+        Group of every row, 0..G-1.
+    grams, crosses
+        Shapes (G, q, q) and (G, q).
+    """
+
+    observed: Array
+    moved: Array
+    labels: NDArray[np.int64]
+    grams: Array
+    crosses: Array
+
+    @classmethod
+    def of(cls, problem: Problem, observed: Array, moved: Array) -> Moments:
+        """Sum up the features of a problem."""
+        labels = np.unique(problem.groups, return_inverse=True)[1].astype(np.int64)
+        own = np.ones(len(observed)) if problem.weights is None else problem.weights
+        grams, crosses = [], []
+        for group in range(int(labels.max()) + 1):
+            rows = labels == group
+            held, share = observed[rows], (own * problem.active)[rows]
+            grams.append((held * share[:, None]).T @ held)
+            crosses.append(moved[rows].T @ (own * problem.previous)[rows])
+        return cls(observed, moved, labels, np.array(grams), np.array(crosses))
+
+    def coefficients(self, penalty: float, without: int | None = None) -> Array:
+        """Minimise the penalised loss of all rows, or of those outside a group, (q,)."""
+        gram, cross = self.grams.sum(axis=0), self.crosses.sum(axis=0)
+        if without is not None and (gram - self.grams[without])[0, 0] > 0.0:
+            gram, cross = gram - self.grams[without], cross - self.crosses[without]
+        return ridge(gram, cross, np.array([penalty]))[:, 0]
+
+    def best(self) -> float:
+        """Return the least penalty whose loss on groups left out is near the best."""
+        return least_penalty(left_out_loss(self.grams, self.crosses))
+
+    def index(self, penalty: float) -> tuple[Array, Array]:
+        """Value at observed and at moved rows under coefficients from the other groups."""
+        fits = np.array([self.coefficients(penalty, g) for g in range(len(self.grams))])
+        mine = fits[self.labels]
+        return (self.observed * mine).sum(axis=1), (self.moved * mine).sum(axis=1)
+
+
+def _with_index(
+    problem: Problem, linear: Sieve, first: Moments, penalty: float | str, used: float
+) -> Representer:
+    """Refit with the square of the linear fit; rows see a fit that did not see them."""
+    here, there = first.index(used)
+    built = indexed(linear, first.coefficients(used), here, problem.weights)
+    second = Moments.of(problem, built.join(first.observed, here), built.join(first.moved, there))
+    used = second.best() if penalty == "cv" else float(penalty)
+    return Representer(built, second.coefficients(used), used)
 
 
 def left_out_loss(grams: Array, crosses: Array) -> Array:
-    """Riesz loss on each group under coefficients from the others, summed, by penalty.
+    """Riesz loss on each group under coefficients from the others, (groups, penalties).
 
     Parameters
     ----------
     grams, crosses
         Shapes (groups, p, p) and (groups, p).
     """
-    loss = np.zeros(PENALTIES.size)
-    for gram, cross in zip(grams, crosses, strict=True):
+    loss = np.zeros((len(grams), PENALTIES.size))
+    for g, (gram, cross) in enumerate(zip(grams, crosses, strict=True)):
         others = grams.sum(axis=0) - gram
         if others[0, 0] <= 0.0:
             continue
         held = ridge(others, crosses.sum(axis=0) - cross, PENALTIES)
-        loss += (held * (gram @ held)).sum(axis=0) - 2.0 * cross @ held
+        loss[g] = (held * (gram @ held)).sum(axis=0) - 2.0 * cross @ held
     return loss
+
+
+def least_penalty(loss: Array) -> float:
+    """Return the least penalty that loses to the best by at most a standard error.
+
+    The error is that of the difference between the two over the groups, (groups, penalties).
+    Shrinkage leaves features out of balance, which is bias wherever the outcome regression is
+    wrong; the noise that less of it lets in is in the standard error.
+    """
+    best = int(np.argmin(loss.sum(axis=0)))
+    excess = loss - loss[:, [best]]
+    error = excess.std(axis=0, ddof=1) / np.sqrt(len(loss))
+    return float(PENALTIES[np.argmax(excess.mean(axis=0) <= error + 1e-15)])
 
 
 def ridge(gram: Array, cross: Array, penalties: Array) -> Array:
@@ -164,6 +223,8 @@ def ridge(gram: Array, cross: Array, penalties: Array) -> Array:
     along = axes.T @ wanted
     slopes = np.empty((wanted.size, penalties.size))
     for j, penalty in enumerate(penalties):
-        least = np.divide(along, values + penalty, out=np.zeros_like(along), where=seen | (penalty > 0))
+        least = np.divide(
+            along, values + penalty, out=np.zeros_like(along), where=seen | (penalty > 0)
+        )
         slopes[:, j] = axes @ least
     return np.vstack([level - centre @ slopes, slopes])

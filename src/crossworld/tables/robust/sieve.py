@@ -17,7 +17,7 @@ Expand = Callable[[Array], Array]
 SIEVES = ("auto", "linear", "linear+products", "linear+index")
 FLAT = 1e-9  # a column whose spread is below this share of its size is constant
 PER_FEATURE = 10  # rows per feature that ``auto`` wants before it takes products
-REACH = 3.0  # standard deviations at which the index is held, so that its powers stay tame
+REACH = 3.0  # standard deviations at which the index is held, so that its square stays tame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,21 +95,50 @@ def sieve(features: Any, x: Array, weights: Array | None) -> Sieve:
     return Sieve(inner, expand, _scaling(expand(z), weights))
 
 
-def with_index(linear: Sieve, coefficients: Array, x: Array, weights: Array | None) -> Sieve:
-    """Add the square and cube of a linear model's value to the linear sieve."""
-    value = linear(x) @ coefficients
-    centre = float(np.average(value, weights=weights))
-    spread = float(np.sqrt(np.average((value - centre) ** 2, weights=weights)))
-    if spread <= FLAT * max(abs(centre), 1.0):
-        return linear
-    outer, slope = linear.outer, coefficients[1:]
+@dataclass(frozen=True, slots=True, eq=False)
+class Indexed:
+    """A linear sieve with the square of an index, a linear function of its own features.
 
-    def expand(z: Array) -> Array:
-        raw = (outer(linear.expand(z)) @ slope + coefficients[0] - centre) / spread
-        s = np.clip(raw, -REACH, REACH)
-        return np.column_stack([z, s**2, s**3])
+    Parameters
+    ----------
+    linear
+        The linear sieve.
+    coefficients
+        The index's, shape (1 + features,).
+    centre, spread
+        Mean and standard deviation of the index on training rows.
+    outer
+        Scaling of the square.
+    """
 
-    return Sieve(linear.inner, expand, _scaling(expand(linear.inner(x)), weights))
+    linear: Sieve
+    coefficients: Array
+    centre: float
+    spread: float
+    outer: Scaling
+
+    def __call__(self, x: Array) -> Array:
+        """Features of (n, p) columns: (n, 2 + features)."""
+        found = self.linear(x)
+        return self.join(found, found @ self.coefficients)
+
+    def join(self, found: Array, index: Array) -> Array:
+        """Put the square of the index beside the linear features."""
+        return np.column_stack([found, self.outer(square(index, self.centre, self.spread))])
+
+
+def indexed(linear: Sieve, coefficients: Array, index: Array, weights: Array | None) -> Indexed:
+    """Scale the square of an index on the values it takes at training rows."""
+    centre = float(np.average(index, weights=weights))
+    spread = float(np.sqrt(np.average((index - centre) ** 2, weights=weights)))
+    spread = spread if spread > FLAT * max(abs(centre), 1.0) else np.inf
+    outer = _scaling(square(index, centre, spread), weights)
+    return Indexed(linear, coefficients, centre, spread, outer)
+
+
+def square(index: Array, centre: float, spread: float) -> Array:
+    """Square of a standardised index, held within its reach, (n, 1)."""
+    return np.asarray(np.clip((index - centre) / spread, -REACH, REACH)[:, None] ** 2)
 
 
 def _same(z: Array) -> Array:
