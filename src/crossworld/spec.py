@@ -17,6 +17,7 @@ from typing import Any
 from crossworld import catalog
 from crossworld.core.analysis import Analysis
 from crossworld.core.estimand import Estimand
+from crossworld.core.fits import portable
 from crossworld.core.parse import estimand
 from crossworld.core.table import SCHEMA
 from crossworld.errors import SpecError
@@ -153,7 +154,10 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
             options[name] = _texts(options[name], name)
     if "levels" in options:
         options["levels"] = tuple(_list(options["levels"], "levels"))
-    study = TableStudy.from_frame(folder / table["data"], table["path"], **options)
+    file = folder / table["data"]
+    if not file.exists() and Path(table["data"]).exists():
+        file = Path(table["data"])  # a result written elsewhere than where it was computed
+    study = TableStudy.from_frame(file, table["path"], **options)
     return replace(study, origin=replace(study.origin, data=table["data"]))
 
 
@@ -179,6 +183,7 @@ def _named(table: Mapping[str, Any], classes: Iterable[type], kind: str) -> Any:
 def _told(value: Any) -> dict[str, Any]:
     """Return the name of a configured value and the fields that differ from their defaults."""
     told: dict[str, Any] = {"name": type(value).__name__}
+    value = portable(value)
     for f in fields(value) if hasattr(value, "__dataclass_fields__") else ():
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         held = _plain(getattr(value, f.name))
@@ -194,8 +199,7 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    formula = getattr(getattr(value, "model", None), "formula", None)
-    return formula if isinstance(formula, str) else f"<{type(value).__name__}>"
+    return f"<{type(value).__name__}>"
 
 
 def _known_keys(table: Mapping[str, Any], known: Sequence[str], kind: str) -> None:

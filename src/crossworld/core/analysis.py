@@ -50,8 +50,7 @@ class Analysis(Generic[S]):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.level < 1.0:
-            raise SpecError(f"level must lie between 0 and 1, got {self.level!r}; try 0.95")
+        check_level(self.level)
         if not self.estimands:
             raise SpecError("no effect was asked for; try te, nde, nie")
         names = [e.name for e in self.estimands]
@@ -113,9 +112,7 @@ class Analysis(Generic[S]):
         )
 
     def _heading(self, scores: Scores) -> tuple[str, ...]:
-        units = f"{len(scores):,} units"
-        if scores.cluster is not None:
-            units += f" in {scores.n_clusters:,} clusters"
+        units = _units(scores)
         models = scores.diagnostics.get("models", {})
         lines = [
             self.study.describe(),
@@ -155,22 +152,16 @@ def estimate(
     EffectTable
         One row per estimand.
     """
-    if isinstance(estimands, Estimand):
-        estimands = (estimands,)
-    wrong = [e for e in estimands if not isinstance(e, Estimand)]
-    if wrong:
-        raise SpecError(
-            f"{wrong[0]!r} is not an estimand; in Python pass values such as xw.NIE or "
-            "xw.Estimand('mine', Y(1) - Y(1, M(0))), or read text with xw.estimand('nie')"
-        )
+    asked = _questions(estimands)
     if not hasattr(study, "blocks"):
         raise DesignError(
-            f"{study!r} is not a study; build one with xw.TableStudy.from_frame(data, 'a -> m -> y')"
+            f"{study!r} is not a study; build one with "
+            "xw.TableStudy.from_frame(data, 'a -> m -> y')"
         )
     if not hasattr(estimator, "scores"):
         raise SpecError(f"{estimator!r} is not an estimator; try xw.Regression()")
     chosen = _wald() if inference is None else inference
-    return Analysis(study, estimator, tuple(estimands), chosen, level).run(progress=progress)
+    return Analysis(study, estimator, asked, chosen, level).run(progress=progress)
 
 
 def contrast(
@@ -202,12 +193,13 @@ def contrast(
     1.0
     """
     start = perf_counter()
-    asked = tuple(estimands)
+    asked = _questions(estimands)
+    check_level(level)
     chosen = _wald() if inference is None else inference
     inferred = chosen.infer(Given(scores), asked, level=level)
     for category, text in inferred.warnings:
         warnings.warn(text, category, stacklevel=2)
-    heading = (f"{len(scores):,} units, {describe(chosen)}",)
+    heading = (f"{_units(scores)}, {describe(chosen)}",)
     diagnostics = _diagnostics(inferred, asked, level, heading)
     provenance = Provenance.now(None, getattr(chosen, "seed", None), perf_counter() - start)
     return EffectTable(
@@ -242,3 +234,25 @@ def _diagnostics(
         **own,
         **inferred.diagnostics,
     }
+
+
+def _questions(estimands: Sequence[Estimand] | Estimand) -> tuple[Estimand, ...]:
+    asked = (estimands,) if isinstance(estimands, Estimand) else tuple(estimands)
+    wrong = [e for e in asked if not isinstance(e, Estimand)]
+    if wrong:
+        raise SpecError(
+            f"{wrong[0]!r} is not an estimand; in Python pass values such as xw.NIE or "
+            "xw.Estimand('mine', Y(1) - Y(1, M(0))), or read text with xw.estimand('nie')"
+        )
+    return asked
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1)."""
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0.0 < level < 1.0:
+        raise SpecError(f"level must lie between 0 and 1, got {level!r}; try 0.95")
+
+
+def _units(scores: Scores) -> str:
+    units = f"{len(scores):,} units"
+    return units if scores.cluster is None else f"{units} in {scores.n_clusters:,} clusters"

@@ -46,10 +46,16 @@ class _Plain(Generic[S]):
         )
 
 
+def portable(value: Any) -> Any:
+    """Return a configured value in text and numbers alone, where it knows how to."""
+    return value.portable() if hasattr(value, "portable") else value
+
+
 def describe(value: Any) -> str:
     """Write a configured value with the fields that differ from their defaults."""
     if not is_dataclass(value):
         return str(value)
+    value = portable(value)
     changed = []
     for f in fields(value):
         default = f.default_factory() if f.default_factory is not MISSING else f.default

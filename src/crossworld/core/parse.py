@@ -95,6 +95,8 @@ def _read(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Name):
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
+        if node.id in FUNCTIONS:
+            raise SpecError(f"{node.id!r} needs a mediator or its value: cde(m=0), pse(m2)")
         raise SpecError.unknown("effect", node.id, [*CONSTANTS, *FUNCTIONS])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_operand(node.operand, text)

@@ -15,7 +15,7 @@ from crossworld.core.estimate import Codes, Estimate
 from crossworld.core.expression import Cell
 from crossworld.core.late import late
 from crossworld.core.parse import cell as read_cell
-from crossworld.errors import DesignError, EstimationError
+from crossworld.errors import DesignError, EstimationError, SpecError
 
 FORMAT = "crossworld-scores/1"
 
@@ -77,6 +77,9 @@ class Scores:
             raise EstimationError(
                 f"scores of shape {self.values.shape} do not fit {len(self.cells)} cells"
             )
+        twice = sorted({str(c) for c in self.cells if self.cells.count(c) > 1})
+        if twice:
+            raise EstimationError(f"{', '.join(twice)} is scored twice")
         n = self.values.shape[0]
         if n == 0:
             raise EstimationError("there are no units to score")
@@ -180,14 +183,25 @@ class Scores:
     def from_arrays(cls, found: Mapping[str, Any], source: str) -> Scores:
         """Assemble scores from the arrays of a file."""
         missing = {"values", "cells"} - set(found)
-        if missing or str(found.get("format", FORMAT)) != FORMAT:
-            raise DesignError(f"{source!r} is not a scores file (lacks {sorted(missing)})")
+        written_as = str(found.get("format", FORMAT))
+        if missing or written_as != FORMAT:
+            why = f"lacks {', '.join(sorted(missing))}" if missing else f"has format {written_as}"
+            raise DesignError(f"{source!r} is not a scores file of format {FORMAT}: it {why}")
         written = np.asarray(found["cells"])
         if written.ndim != 1:
             raise DesignError(f"{source!r} is not a scores file: its cells are no list")
-        cells = tuple(read_cell(str(text)) for text in written)
+        try:
+            cells = tuple(read_cell(str(text)) for text in written)
+        except SpecError as error:
+            raise DesignError(f"{source!r} is not a scores file: {error}") from None
         cluster = found.get("cluster")
         weights, classic = found.get("weights"), found.get("classic")
+        if (
+            cluster is not None
+            and np.asarray(cluster).dtype.kind == "f"
+            and np.isnan(cluster).any()
+        ):
+            raise DesignError(f"{source!r} has rows without a cluster")
         for name in ("values", "weights", "classic"):
             if name in found and np.asarray(found[name]).dtype.kind not in "fiub":
                 raise DesignError(f"{source!r} is not a scores file: its {name} are no numbers")

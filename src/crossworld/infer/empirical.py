@@ -11,7 +11,14 @@ from crossworld.core.expression import Cell, Expr, Op
 from crossworld.core.protocols import Array, Inferred
 from crossworld.core.scores import Scores
 from crossworld.core.table import Effect
-from crossworld.errors import EstimationError, RatioWarning, SmallSampleWarning, SpecError
+from crossworld.errors import (
+    EstimationError,
+    FitWarning,
+    RatioWarning,
+    SmallSampleWarning,
+    SpecError,
+)
+from crossworld.infer.wald import NOISE
 
 MIN_DRAWS = 20
 FAILED_SHARE = 0.05
@@ -64,6 +71,11 @@ def summarise(
         kept = draws[j][np.isfinite(draws[j])]
         if kept.size < MIN_DRAWS:
             raise EstimationError(f"{estimand.name} is not finite in nearly every replicate")
+        if kept.std() <= NOISE * means[usable].std(axis=0).max():
+            value = 0.0 if abs(point[j]) <= NOISE * np.abs(scores.means()).max() else point[j]
+            rows.append(Effect(estimand.name, float(value), 0.0, value, value, None, method))
+            told.append((FitWarning, f"{estimand.name} is the same in every replicate: no test"))
+            continue
         low, high = np.quantile(kept, tails if at is None else at[j])
         beyond = min(np.sum(kept <= estimand.null), np.sum(kept >= estimand.null))
         p_value = min(1.0, 2.0 * (1.0 + float(beyond)) / (1.0 + kept.size))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
+from crossworld.errors import FitWarning
 from crossworld.infer.empirical import check_draws, summarise
 from crossworld.infer.replicates import blocks, run
+from crossworld.infer.wald import IGNORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +61,8 @@ class Simulation:
 
         sizes = blocks(self.draws, len(scores))
         cells = run(task, sizes, seed=self.seed, workers=self.workers, progress=progress)
-        return summarise(estimands, scores, cells, level=level, method="simulation")
+        found = summarise(estimands, scores, cells, level=level, method="simulation")
+        if scores.cluster is None:
+            return found
+        told = (FitWarning, IGNORED.format("Simulation"))
+        return replace(found, warnings=(told, *found.warnings))

@@ -27,6 +27,11 @@ from crossworld.infer.fieller import fieller
 
 Warn = Callable[[type[Warning], str], None]
 FEW_CLUSTERS = 10
+IGNORED = (
+    "{} trusts the models and ignores the declared clusters; use Wald() or Bootstrap for intervals "
+    "that allow for them"
+)
+NOISE = 1e-10  # spread of an effect, beside that of its cells, that is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,10 @@ def sampling_error(scores: Scores, *, clustered: bool = True) -> list[tuple[type
             "these scores are plug-in values without an influence function, so their spread "
             "is not sampling error; use Bootstrap"
         )
-    if scores.cluster is None or not clustered:
+    if scores.cluster is None:
         return []
+    if not clustered:
+        return [(FitWarning, IGNORED.format("vcov='classic'"))]
     if scores.n_clusters < 2:
         raise DesignError("a clustered interval needs at least 2 clusters, found 1")
     if scores.n_clusters < FEW_CLUSTERS:
@@ -127,8 +134,12 @@ def row(
     estimate = expr.evaluate(mean)
     if not isinstance(estimate, Estimate):
         raise SpecError(f"{estimand} involves no counterfactual cell")
-    if estimate.std_error == 0.0:
-        warn(FitWarning, f"{estimand.name} does not vary over units, so it has no test")
+    held = [mean(cell) for cell in estimand.cells()]
+    if estimate.std_error <= NOISE * max(cell.std_error for cell in held):
+        size = max(abs(cell.value) for cell in held)
+        value = 0.0 if abs(estimate.value) <= NOISE * size else estimate.value
+        estimate = replace(estimate, value=value, influence=0.0 * estimate.influence)
+        warn(FitWarning, f"{estimand.name} is fixed by the models, not estimated: it has no test")
     limits = estimate.interval(level)
     return _effect(estimand.name, estimate, limits, estimate.p_value(estimand.null), "wald")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from crossworld.core.expression import MEAN, Cell
 from crossworld.core.regime import Level
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, SpecError
+from crossworld.tables.parametric import fitted
 from crossworld.tables.parametric.fit import RegressionFit, make_fit
 from crossworld.tables.parametric.setup import set_up
 from crossworld.tables.study import TableStudy
@@ -98,6 +99,18 @@ class Regression:
             raise SpecError.unknown("population of Regression", str(self.population), known)
         if self.at is not None and self.at != "mean" and not isinstance(self.at, Mapping):
             raise SpecError(f"at is a mapping of covariate values or 'mean', got {self.at!r}")
+
+    def portable(self) -> Regression:
+        """Return the same recipe in text alone: fitted results as their formulas and families."""
+        formulas, kinds = fitted.as_text(self.mediator)
+        outcome, kind = fitted.as_text(self.outcome)
+        return replace(
+            self,
+            mediator=formulas,
+            mediator_family=kinds or self.mediator_family,
+            outcome=outcome,
+            outcome_family=next(iter(kind.values()), self.outcome_family),
+        )
 
     def scores(self, study: TableStudy, cells: Sequence[Cell]) -> Scores:
         """Influence-function scores of the cells."""

@@ -122,8 +122,17 @@ class Design:
         frame = self.rows.frame(self.variables, copies)
         if not self.variables:
             return np.ones((len(copies) * self.rows.size, len(self.names)))
-        with np.errstate(all="ignore"):
-            return np.asarray(self.spec.get_model_matrix(frame, context=_context()), dtype=float)
+        from formulaic.errors import FormulaicError
+
+        try:
+            with np.errstate(all="ignore"):
+                found = self.spec.get_model_matrix(frame, context=_context())
+        except (FormulaicError, ValueError) as error:
+            raise EstimationError(
+                f"{self.formula!r} cannot be evaluated at values that a mediator takes under other "
+                f"treatment levels: {error}. For a spline, extrapolation='clip' or 'extend' helps"
+            ) from None
+        return np.asarray(found, dtype=float)
 
     def at(self, level: float, fixed: Mapping[str, float]) -> Predictor:
         """Return the design with the treatment at ``level`` and some parents fixed."""

@@ -267,17 +267,25 @@ class _Walk:
             return [Value(v) for v in layout.predictors(theta, next(iter(terms.values())))]
         draws, rows = theta.shape[0], design.rows.size
         values = {p: np.broadcast_to(v.mean, (draws, rows)) for p, v in given.items()}
-        parts = []
-        for b in range(draws):
-            held = {p: v[b] for p, v in values.items()}
-            raw = design.raw([{design.treatment: node.level, **held}])
-            if not np.isfinite(raw).all():
-                raise EstimationError(
-                    f"{design.formula!r} is not finite at values that a normal mediator takes (a "
-                    "logarithm of a negative number?); transform the column in the table instead"
-                )
-            parts.append(layout.predictors(theta[b : b + 1], design.coordinates(raw)))
-        return [Value(np.concatenate(group)) for group in zip(*parts, strict=True)]
+        copies = [
+            {design.treatment: node.level, **{p: v[b] for p, v in values.items()}}
+            for b in range(draws)
+        ]
+        raw = design.raw(copies)
+        if not np.isfinite(raw).all():
+            raise EstimationError(
+                f"{design.formula!r} is not finite at values that a normal mediator takes (a "
+                "logarithm of a negative number?); transform the column in the table instead"
+            )
+        z = design.coordinates(raw).reshape(draws, rows, -1)
+        return [
+            Value(
+                np.einsum("bnp,bp->bn", z, theta[:, layout.part(k)])
+                if k < model.family.wide
+                else theta[:, layout.part(k)]
+            )
+            for k in range(model.family.predictors)
+        ]
 
 
 def _cholesky(covariance: Array) -> Array:

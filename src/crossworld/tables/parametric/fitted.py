@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,28 @@ def read(given: Any) -> Asked:
             f"a model is given as a formula or a fitted statsmodels result, got {given!r}"
         )
     return _from_statsmodels(given, model)
+
+
+def as_text(given: Any) -> tuple[Any, dict[str, str]]:
+    """Replace fitted results by their formulas.
+
+    Returns
+    -------
+    tuple
+        What was given with formulas in the place of fitted results, and the families of those
+        results by response.
+    """
+    if given is None or isinstance(given, str):
+        return given, {}
+    if isinstance(given, Mapping):
+        read_ = {name: as_text(one) for name, one in given.items()}
+        families = {k: v for _, held in read_.values() for k, v in held.items()}
+        return {name: text for name, (text, _) in read_.items()}, families
+    if isinstance(given, list | tuple):
+        parts = [as_text(one) for one in given]
+        return [text for text, _ in parts], {k: v for _, held in parts for k, v in held.items()}
+    asked = read(given)
+    return asked.formula, {asked.response: asked.family} if asked.family else {}
 
 
 def _from_statsmodels(result: Any, model: Any) -> Asked:

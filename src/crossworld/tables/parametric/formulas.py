@@ -150,7 +150,7 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
         if name not in known:
             raise DesignError(
                 f"the formula {text!r} uses {name!r}, which has no role in the study. "
-                f"{hint(name, known)} Columns enter through the path or adjust=[...]."
+                f"{hint(name, sorted(known))} Columns enter through the path or adjust=[...]."
             )
     return RightSide(right, terms)
 
