@@ -106,7 +106,6 @@ def test_inference_is_a_value(inference: Any) -> None:
 
 @pytest.mark.parametrize("level", ["0.95", None, True, 95, 0, 1, float("nan")])
 def test_level_is_a_number_between_0_and_1(level: Any) -> None:
-    # defect: a TypeError about '<' for text and None.
     message = told(lambda: xw.estimate(study(), xw.Regression(), level=level))
     assert "level" in message
     assert "between 0 and 1" in message

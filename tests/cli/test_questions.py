@@ -58,9 +58,9 @@ JUNK = {
     "pse(m, type=3)": ["type 1 and type 2", "3"],
     "te.ratio.ratio": ["te.ratio is on the ratio scale already"],
     "pm.excess_ratio": ["pm", "excess ratio"],
-    # defect: "unknown effect 'cde'. Did you mean 'cde'?" and the like.
     "cde": ["cde(m=0)"],
     "pse": ["pse(m"],
+    # defect: "unknown effect 'nie'. Did you mean 'nie'?".
     "nie()": ["nie", "without"],
     # defect: no word about what the argument is.
     "pse()": ["pse", "mediator"],
@@ -169,7 +169,6 @@ def test_python_takes_values_and_says_so() -> None:
 
 
 def test_python_takes_any_iterable_of_questions() -> None:
-    # defect: a generator is used up by the check; "no effect was asked for".
     study = xw.TableStudy.from_frame(columns(), PATH)
     found = xw.estimate(study, xw.Regression(), (e for e in (xw.TE, xw.NIE)))
     assert [row.term for row in found] == ["te", "nie"]

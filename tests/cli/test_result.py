@@ -224,7 +224,6 @@ def test_a_csv_holds_the_frame_that_was_written_to_it() -> None:
 
 def test_a_result_is_run_again_from_where_it_lies() -> None:
     """``--json results/r.json``: the data path in it is relative to that file, as in every spec."""
-    # defect: the path as typed is stored, and looked for beside the result.
     Path("data").mkdir()
     Path("results").mkdir()
     write(columns(), "data/t.csv")
@@ -234,7 +233,7 @@ def test_a_result_is_run_again_from_where_it_lies() -> None:
 
 
 def test_the_result_of_a_spec_elsewhere_is_run_again_from_where_it_lies() -> None:
-    # defect: as above; here the result looks for the data in the working folder.
+    # defect: the data path of the spec is kept as it was, and looked for beside the result.
     Path("project").mkdir()
     write(columns(), "project/t.csv")
     spec = {"study": {"data": "t.csv", "path": PATH}}
@@ -260,7 +259,6 @@ def test_a_result_from_a_frame_in_memory_says_what_it_lacks() -> None:
 
 @pytest.mark.parametrize("kind", ["logit", "probit"])
 def test_a_fitted_model_is_run_again_with_its_family(kind: str) -> None:
-    # defect: the spec keeps the formula and forgets the family: a probit is run again as a logit.
     table = columns(m=EVENT)
     write(table)
     fitted = getattr(smf, kind)("m ~ a + x", pd.read_csv("t.csv")).fit(disp=0, tol=1e-12)

@@ -336,7 +336,6 @@ def test_clusters_by_any_label() -> None:
 @pytest.mark.parametrize("inference", [xw.Simulation(draws=200), xw.Wald(vcov="classic")])
 def test_clusters_that_an_inference_does_not_use_are_mentioned(inference: Any) -> None:
     """Model-based errors trust independent rows; whoever declared clusters has to be told."""
-    # defect: the heading says "in 12 clusters", and the interval knows nothing of them.
     study = xw.TableStudy.from_frame(BASE, PATH, cluster="g")
     with pytest.warns(xw.errors.CrossworldWarning, match="cluster"):
         found = xw.estimate(study, xw.Regression(), inference=inference)

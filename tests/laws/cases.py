@@ -60,7 +60,21 @@ MODIFIED = {"formula": "y ~ a0 * a1 * x"}
 WEIGHTED = {**MODIFIED, "kind": "weighting"}
 LINEAR = {"outcome": "linear", "treatment": "logistic", "folds": "fold"}
 LOGISTIC = {**LINEAR, "outcome": "logistic"}
+BALANCED = {"outcome": "linear", "folds": "fold"}
 KNOWN: dict[str, Supports] = {
+    "Riesz": Supports(
+        {
+            "linear": BALANCED,
+            "interaction": BALANCED,
+            "binary_mediator": BALANCED,
+            "binary_outcome": {**BALANCED, "outcome": "logistic"},
+            "nominal_mediator": BALANCED,
+            "ordered": BALANCED,
+            "multilevel_treatment": BALANCED,
+            "clustered": BALANCED,
+        },
+        exact=False,
+    ),
     "TMLE": Supports(
         {
             "linear": LINEAR,

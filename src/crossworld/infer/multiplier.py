@@ -16,11 +16,11 @@ from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.core.scores import Scores
 from crossworld.core.student import critical, two_sided
 from crossworld.core.table import Effect
-from crossworld.errors import EstimationError, FitWarning, RatioWarning, SpecError
+from crossworld.errors import EstimationError, RatioWarning, SpecError
 from crossworld.infer.empirical import check_draws
 from crossworld.infer.fieller import invert
 from crossworld.infer.replicates import blocks, run
-from crossworld.infer.wald import Warn, sampling_error
+from crossworld.infer.wald import Warn, sampling_error, without_noise
 
 KINDS = ("gaussian", "rademacher", "mammen", "exponential")
 METHOD = "simultaneous"
@@ -264,8 +264,7 @@ def _member(estimand: Estimand, scores: Scores, warn: Warn) -> _Member:
         numerator, denominator = expr.left.evaluate(scores.mean), expr.right.evaluate(scores.mean)
         if isinstance(numerator, Estimate) and isinstance(denominator, Estimate):
             return _Member(term, null, shown, shown, (numerator, denominator))
-    if shown.std_error == 0.0:
-        warn(FitWarning, f"{term} does not vary over units, so it has no test")
+    shown = without_noise(shown, estimand, scores.mean, warn)
     return _Member(term, null, shown, shown)
 
 

@@ -134,14 +134,22 @@ def row(
     estimate = expr.evaluate(mean)
     if not isinstance(estimate, Estimate):
         raise SpecError(f"{estimand} involves no counterfactual cell")
-    held = [mean(cell) for cell in estimand.cells()]
-    if estimate.std_error <= NOISE * max(cell.std_error for cell in held):
-        size = max(abs(cell.value) for cell in held)
-        value = 0.0 if abs(estimate.value) <= NOISE * size else estimate.value
-        estimate = replace(estimate, value=value, influence=0.0 * estimate.influence)
-        warn(FitWarning, f"{estimand.name} is fixed by the models, not estimated: it has no test")
+    estimate = without_noise(estimate, estimand, mean, warn)
     limits = estimate.interval(level)
     return _effect(estimand.name, estimate, limits, estimate.p_value(estimand.null), "wald")
+
+
+def without_noise(
+    estimate: Estimate, estimand: Estimand, mean: Callable[[Cell], Estimate], warn: Warn
+) -> Estimate:
+    """Set an influence that is rounding beside that of the cells to 0, and say so."""
+    held = [mean(cell) for cell in estimand.cells()]
+    if estimate.std_error > NOISE * max(cell.std_error for cell in held):
+        return estimate
+    size = max(abs(cell.value) for cell in held)
+    value = 0.0 if abs(estimate.value) <= NOISE * size else estimate.value
+    warn(FitWarning, f"{estimand.name} is fixed by the models, not estimated: it has no test")
+    return replace(estimate, value=value, influence=0.0 * estimate.influence)
 
 
 def _log_scale(

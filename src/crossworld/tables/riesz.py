@@ -102,7 +102,9 @@ class Riesz:
     -----
     Assumptions: those of the study's identification; for each stage, either its regression or its
     representer is estimated well, and the product of their errors vanishes faster than the root
-    of n. A representer from a sieve may be negative; how often is reported, with the balance it
+    of n. Where one of the two is wrong the estimate still converges, but its standard error, which
+    takes both as known, need not be right (``studies/riesz_robustness.csv``). A representer from
+    a sieve may be negative; how often is reported, with the balance it
     achieves on folds it was not fitted to. Under ``shift``, positivity asks that ``A + shift``
     occur wherever ``A`` does, given covariates and mediators; the levels of the study are not
     used, and its description names them all the same.

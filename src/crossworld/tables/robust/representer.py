@@ -101,7 +101,8 @@ def represent(problem: Problem, features: Any, penalty: float | str) -> Represen
     """
     if not problem.active.any():
         raise EstimationError("a representer has no row to be learned from")
-    chosen = choose(features, problem.observed.shape[1], int(problem.active.sum()))
+    counted = problem.active if problem.weights is None else problem.active & (problem.weights > 0)
+    chosen = choose(features, problem.observed.shape[1], int(counted.sum()))
     built = sieve(chosen, problem.observed, problem.weights)
     here = built(problem.observed)
     there = here if problem.moved is problem.observed else built(problem.moved)
