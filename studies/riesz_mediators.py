@@ -74,7 +74,7 @@ def study(method: str, n: int, replicates: int) -> list[dict[str, Any]]:
                 "method": method,
                 "n": n,
                 "effect": effect,
-                "truth": truth,
+                "truth": round(truth, 6),
                 "bias": round(float(estimate.mean() - truth), 4),
                 "rmse": round(float(np.sqrt(((estimate - truth) ** 2).mean())), 4),
                 "se_ratio": round(float(error.mean() / estimate.std(ddof=1)), 3),

@@ -25,6 +25,11 @@ def whole_file(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     DesignError
         If the folder does not exist or cannot be written.
     """
+    file = file.resolve() if file.is_symlink() else file
+    if file.exists() and not file.is_file() and not file.is_dir():
+        with file.open(mode) as device:  # a pipe or a device is written to, never replaced
+            yield device
+        return
     if not file.parent.is_dir():
         raise DesignError(
             f"cannot write {str(file)!r}: the folder {str(file.parent)!r} is not there"

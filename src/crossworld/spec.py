@@ -52,33 +52,52 @@ def load_spec(source: str | Path | Mapping[str, Any]) -> Analysis[Any]:
     """
     if isinstance(source, Mapping):
         return from_document(source, Path())
+    if not isinstance(source, str | Path):
+        raise SpecError(f"a spec is a file or a document, got {source!r}")
     file = Path(source)
     return from_document(read_document(file), file.parent)
 
 
 def read_document(file: Path) -> dict[str, Any]:
     """Read a TOML or JSON file."""
-    if not file.is_file():
-        raise SpecError(f"there is no spec file {str(file)!r}")
     try:
-        text = file.read_text(encoding="utf-8")
+        there = file.is_file()
+    except OSError:
+        there = False
+    if not there:
+        raise SpecError(f"there is no spec file {str(file)[:200]!r}")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{str(file)!r} cannot be read as text: {error}") from None
     is_json = file.suffix == ".json" or text.lstrip().startswith("{")
     try:
-        document = json.loads(text) if is_json else tomllib.loads(text)
+        document = json.loads(text, object_pairs_hook=_pairs) if is_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
         kind = "JSON" if is_json else "TOML"
-        raise SpecError(f"{str(file)!r} is not valid {kind}: {error}") from None
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise SpecError(f"{str(file)!r} is not valid {kind}: {why}") from None
     if not isinstance(document, dict):
         raise SpecError(f"{str(file)!r} is not a spec: its top level is no table")
     return document
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"the document says {', '.join(map(repr, twice))} twice")
+    return dict(pairs)
 
 
 def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
     """Build the analysis of a document whose data paths are relative to ``folder``."""
     if document.get("schema") == SCHEMA and "spec" in document:
         document = document["spec"]
+    if not isinstance(document, Mapping):
+        raise SpecError(f"a spec is a document with a [study], got {document!r}")
     _known_keys(document, SECTIONS, "section of the spec")
     for name in SECTIONS:
         if not isinstance(document.get(name, {}), Mapping):
@@ -158,7 +177,7 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
     if not file.exists() and Path(table["data"]).exists():
         file = Path(table["data"])  # a result written elsewhere than where it was computed
     study = TableStudy.from_frame(file, table["path"], **options)
-    return replace(study, origin=replace(study.origin, data=table["data"]))
+    return replace(study, origin=replace(study.origin, data=str(file)))
 
 
 def _named(table: Mapping[str, Any], classes: Iterable[type], kind: str) -> Any:

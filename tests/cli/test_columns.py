@@ -81,9 +81,7 @@ def test_what_is_no_path_is_told_how_a_path_reads(door: str, path: str, words: s
         (PATH, {"weights": "y"}, ["weights 'y'", "outcome"]),
     ],
 )
-def test_a_column_plays_one_part(
-    door: str, path: str, study: dict, fragments: list[str]
-) -> None:
+def test_a_column_plays_one_part(door: str, path: str, study: dict, fragments: list[str]) -> None:
     refuses(door, Ask(path=path, study=study), *fragments)
 
 
@@ -166,7 +164,8 @@ def test_levels_shown_can_be_typed_again(door: str) -> None:
         ({"w": at(X**2, 3, np.nan)}, {"weights": "w"}, ["'w' (1)", "1 of 60 rows"]),
         ({"g": [None, *"uvw" * 19, "u", "v"]}, {"cluster": "g"}, ["'g' (1)", "1 of 60 rows"]),
         (
-            {"m": at(X, 3, np.nan), "y": at(X, 4, np.nan)}, {},
+            {"m": at(X, 3, np.nan), "y": at(X, 4, np.nan)},
+            {},
             ["'m' (1)", "'y' (1)", "2 of 60 rows"],
         ),
     ],

@@ -185,9 +185,7 @@ def test_tables_of_a_few_rows(door: str, rows: int) -> None:
         ({"rare_outcome": True}, ["rare_outcome", "logit", "'y'"]),
     ],
 )
-def test_options_of_the_regression_engine(
-    door: str, estimator: dict, fragments: list[str]
-) -> None:
+def test_options_of_the_regression_engine(door: str, estimator: dict, fragments: list[str]) -> None:
     refuses(door, Ask(study={"adjust": ["x"]}, estimator=estimator), *fragments)
 
 

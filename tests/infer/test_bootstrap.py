@@ -155,7 +155,7 @@ def test_p_value_is_never_0_nor_above_1() -> None:
     assert far.p_value == pytest.approx(2 / 101)
     flat = MeansFit(skewed_fit().scores)
     flat.scores.values[:] = 1.0
-    assert Bootstrap(draws=100).infer(flat, [TE], level=0.95).rows[0].p_value == 1.0
+    assert Bootstrap(draws=100).infer(flat, [TE], level=0.95).rows[0].p_value is None
 
 
 def test_ratios_are_tested_against_1() -> None:
@@ -165,7 +165,7 @@ def test_ratios_are_tested_against_1() -> None:
     assert row.conf_low > 1.0
     assert row.p_value == pytest.approx(2 / 401)
     null = Estimand("null", Y(1) / (1.0 * Y(1)), "ratio")
-    assert Bootstrap(draws=400).infer(fit, [null], level=0.95).rows[0].p_value == 1.0
+    assert Bootstrap(draws=400).infer(fit, [null], level=0.95).rows[0].p_value is None
 
 
 def failures(share: float, draws: int = 400):

@@ -71,7 +71,7 @@ KNOWN: dict[str, Supports] = {
             "nominal_mediator": BALANCED,
             "ordered": BALANCED,
             "multilevel_treatment": BALANCED,
-            "clustered": BALANCED,
+            "clustered": {**BALANCED, "penalty": 1e-3},  # replicates may have two folds left
         },
         exact=False,
     ),
@@ -90,10 +90,8 @@ KNOWN: dict[str, Supports] = {
             "linear": {},
             "linear/odds": {"kind": "odds"},
             "interaction": {"link": "probit"},
-            "ordered": {},
             "clustered": {},
         },
-        paths=True,
     ),
     "Imputation": Supports(
         {
@@ -101,7 +99,7 @@ KNOWN: dict[str, Supports] = {
             "linear/weighted": {"weighted": True},
             "interaction": CROSSED,
             "binary_mediator": CROSSED,
-            "clustered": {},
+            "clustered": CROSSED,
         },
     ),
     "Regression": Supports(

@@ -260,6 +260,7 @@ def test_influence_of_a_block_whose_models_do_not_nest() -> None:
 
 
 @FEW
+@pytest.mark.filterwarnings("ignore::crossworld.errors.FitWarning")
 def test_the_whole_analysis_agrees_with_its_scores(case: Case) -> None:
     data = case.draw(SMALL, 10)
     study = study_of(data)

@@ -21,9 +21,7 @@ def shown(latex: str) -> str:
 
 
 def test_the_formula_of_an_adjustment() -> None:
-    assert shown(FORMULA) == (
-        "E[Y(a,M(b))]=∫∫E[Y\N{DIVIDES}a,m,x]dP(m\N{DIVIDES}b,x)dP(x)"
-    )
+    assert shown(FORMULA) == ("E[Y(a,M(b))]=∫∫E[Y\N{DIVIDES}a,m,x]dP(m\N{DIVIDES}b,x)dP(x)")
 
 
 def test_subscripts_take_a_number_or_a_group() -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from crossworld.datasets.shipped import SPEC, write_diabetes
+from crossworld.datasets.shipped import SPEC, diabetes
 from crossworld.errors import DesignError
+from crossworld.io import write_text
 from crossworld.spec import load_spec
 
 STORY = """\
@@ -19,17 +20,25 @@ Compared: a body mass index of 30 with one of 25. Mediators: six serum measures,
 """
 
 
+def keep(file: Path, text: str) -> None:
+    """Write a file of the demo, but never over another one of that name."""
+    if file.exists() and (not file.is_file() or file.read_bytes() != text.encode()):
+        raise DesignError(f"{str(file)!r} is there already and differs; name another --out folder")
+    write_text(file, text)
+
+
 def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for the report, data and spec.")
     ] = Path(),
 ) -> None:
     """Run a mediation analysis on real data and write report.html."""
-    if out.exists() and not out.is_dir():
-        raise DesignError(f"--out {str(out)!r} is a file; name a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_diabetes(out / "diabetes.csv")
-    (out / "diabetes.toml").write_text(SPEC, encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DesignError(f"--out {str(out)[:100]!r} is no folder: {error.strerror}") from None
+    keep(out / "diabetes.csv", diabetes().to_csv(index=False))
+    keep(out / "diabetes.toml", SPEC)
     print(STORY)
     result = load_spec(out / "diabetes.toml").run()
     print(result)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 import warnings
@@ -47,6 +49,9 @@ def _root(
 def main() -> None:
     """Run a command; errors made for people are printed without a traceback."""
     warnings.simplefilter("ignore", CrossworldWarning)  # results carry and print them
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CrossworldError as error:
@@ -56,7 +61,11 @@ def main() -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename or 'output'}", file=sys.stderr)
+        sys.exit(2)
     except Exception:
         traceback.print_exc()
         print(

@@ -29,7 +29,7 @@ def mediate(
         str,
         typer.Argument(
             metavar="PATH",
-            help="'treatment -> mediator -> outcome'; 'm1 + m2' is a joint block, 'm1 -> m2' ordered.",
+            help="'treatment -> mediator -> outcome'; 'm1 + m2' is joint, 'm1 -> m2' ordered.",
         ),
     ],
     adjust: Annotated[str, typer.Option(help="Pre-treatment covariates: a,b,c.")] = "",
@@ -52,9 +52,7 @@ def mediate(
         str,
         typer.Option(help="Wald, Bootstrap, Simulation, Multiplier [Wald; Bootstrap with --draws]"),
     ] = "",
-    draws: Annotated[
-        int | None, typer.Option(help="Replicates of any inference but Wald.")
-    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Replicates of any inference but Wald.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the replicates.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads for the replicates.")] = None,
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
@@ -70,8 +68,8 @@ def mediate(
     study |= {name: split(text) for name, text in lists.items() if text}
     texts = {"cluster": cluster, "weights": weights, "missing": missing}
     study |= {name: text for name, text in texts.items() if text}
-    study |= {"event": value(event)} if event else {}
-    study |= {"levels": [value(v) for v in split(levels)]} if levels else {}
+    study |= {"event": label(event)} if event else {}
+    study |= {"levels": [label(v) for v in split(levels)]} if levels else {}
     measured = {"draws": draws, "seed": seed, "workers": workers}
     replicates = {name: number for name, number in measured.items() if number is not None}
     name = inference or ("Bootstrap" if replicates else "Wald")
@@ -81,7 +79,7 @@ def mediate(
         "inference": {"name": name, **replicates},
         "ask": {"effects": split(effects), "level": level},
     }
-    _check_writable(json_file, report_file)
+    _check_writable((data,), json_file, report_file)
     _finish(from_document(document, Path()), json_file, report_file)
 
 
@@ -91,26 +89,47 @@ def run(
     report_file: ReportFile = None,
 ) -> None:
     """Run the analysis that a spec file describes."""
-    _check_writable(json_file, report_file)
-    _finish(load_spec(spec), json_file, report_file)
+    _check_writable((spec,), json_file, report_file)
+    analysis = load_spec(spec)
+    _check_writable((Path(analysis.study.origin.data),), json_file, report_file)
+    _finish(analysis, json_file, report_file)
 
 
 def _finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path | None) -> None:
     with shown("replicates") as progress:
         result: EffectTable = analysis.run(progress=progress)
-    print(result)
     if json_file is not None:
-        result.to_json(json_file)
+        result.to_json()  # whatever cannot be written is found before anything is
     if report_file is not None:
         result.report(report_file)
+    if json_file is not None:
+        result.to_json(json_file)
+    print(result)
+    if report_file is not None:
         print(f"\nreport: {report_file}")
 
 
-def _check_writable(*files: Path | None) -> None:
-    """Refuse a file that cannot be written before any work is done."""
-    for file in files:
-        if file is not None and (not file.parent.is_dir() or file.is_dir()):
-            raise DesignError(f"cannot write {str(file)!r}: no such folder, or it is one")
+def _check_writable(inputs: tuple[Path, ...], *files: Path | None) -> None:
+    """Refuse a file that cannot be written, or that holds the input, before any work is done."""
+    outputs = [file for file in files if file is not None]
+    for file in outputs:
+        try:
+            fine = file.parent.is_dir() and not file.is_dir() and file.name != ""
+        except OSError:
+            fine = False
+        if not fine or len(file.name.encode()) > 200:
+            raise DesignError(f"cannot write {str(file)[:100]!r}: no such folder, or no file name")
+        if any(_same(file, other) for other in inputs):
+            raise DesignError(f"{str(file)!r} is the input; name another file for the output")
+    if len(outputs) == 2 and _same(*outputs):
+        raise DesignError(f"--json and --report name the same file {str(outputs[0])!r}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() and (not one.exists() or one.is_file())
+    except OSError:
+        return False
 
 
 def split(text: str) -> list[str]:
@@ -149,6 +168,24 @@ def value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def label(text: str) -> int | float | str:
+    """Read a level or an event: a number when it is written as one, else the text as it is.
+
+    Examples
+    --------
+    >>> label("1"), label("-0.5"), label("1.50"), label("true")
+    (1, -0.5, '1.50', 'true')
+    """
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if str(number) == text:
+            return number
+    return text
 
 
 def _assignments(given: list[str]) -> dict[str, Any]:

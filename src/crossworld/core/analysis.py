@@ -153,13 +153,15 @@ def estimate(
         One row per estimand.
     """
     asked = _questions(estimands)
-    if not hasattr(study, "blocks"):
+    if not hasattr(study, "identify") or isinstance(study, type):
         raise DesignError(
-            f"{study!r} is not a study; build one with "
+            f"{type(study).__name__} is not a study; build one with "
             "xw.TableStudy.from_frame(data, 'a -> m -> y')"
         )
-    if not hasattr(estimator, "scores"):
+    if isinstance(estimator, type) or not hasattr(estimator, "scores"):
         raise SpecError(f"{estimator!r} is not an estimator; try xw.Regression()")
+    if inference is not None and (isinstance(inference, type) or not hasattr(inference, "infer")):
+        raise SpecError(f"{inference!r} is not an inference; try xw.Bootstrap(draws=1000)")
     chosen = _wald() if inference is None else inference
     return Analysis(study, estimator, asked, chosen, level).run(progress=progress)
 
@@ -249,7 +251,11 @@ def _questions(estimands: Sequence[Estimand] | Estimand) -> tuple[Estimand, ...]
 
 def check_level(level: float) -> None:
     """Refuse a confidence level outside (0, 1)."""
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0.0 < level < 1.0:
+    if (
+        isinstance(level, bool)
+        or not isinstance(level, int | float)
+        or not 0.0 < level < 1.0 - 1e-9
+    ):
         raise SpecError(f"level must lie between 0 and 1, got {level!r}; try 0.95")
 
 

@@ -30,10 +30,26 @@ class Estimand:
     expr: Expr
     scale: Scale = "difference"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.expr, Expr):
+            raise SpecError(
+                f"an estimand is a name and an expression over cells, got {self.expr!r}; read text "
+                "with xw.estimand('nie')"
+            )
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it is a quotient whose value of no effect is 1: on a ratio scale, or of cells."""
+        if self.scale in ("ratio", "odds_ratio"):
+            return True
+        if not (isinstance(self.expr, Op) and self.expr.symbol == "/"):
+            return False
+        return isinstance(self.expr.left, Cell) and isinstance(self.expr.right, Cell)
+
     @property
     def null(self) -> float:
         """The value of no effect."""
-        return 1.0 if self.scale in ("ratio", "odds_ratio") else 0.0
+        return 1.0 if self.is_ratio else 0.0
 
     def cells(self) -> frozenset[Cell]:
         """Return the cells the question needs."""

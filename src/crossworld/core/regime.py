@@ -10,6 +10,12 @@ Level = int | float | str
 ALL = "*"
 
 
+def check_level(level: object) -> None:
+    """Refuse what can be no level of a treatment and no value of a mediator."""
+    if not isinstance(level, int | float | str):
+        raise SpecError(f"a level or value is a number or a text, got {level!r}")
+
+
 def show(level: Level) -> str:
     """Write a level as it is typed in an expression."""
     if isinstance(level, str):
@@ -25,6 +31,9 @@ class Draw:
     level: Level
     edit: str | None = None
 
+    def __post_init__(self) -> None:
+        check_level(self.level)
+
     def __str__(self) -> str:
         return f"M({show(self.level)}{'' if self.edit is None else f', {self.edit!r}'})"
 
@@ -35,6 +44,9 @@ class Random:
 
     level: Level
 
+    def __post_init__(self) -> None:
+        check_level(self.level)
+
     def __str__(self) -> str:
         return f"G({show(self.level)})"
 
@@ -44,6 +56,9 @@ class Fixed:
     """A value chosen by us, the same for every unit."""
 
     value: Level
+
+    def __post_init__(self) -> None:
+        check_level(self.value)
 
     def __str__(self) -> str:
         return f"set_({show(self.value)})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 COLUMNS = {
@@ -15,12 +14,13 @@ COLUMNS = {
     "bp": "blood_pressure",
     "target": "progression",
 }
-SPEC = """\
+SPEC = '''\
 # How much of the effect of body mass index on diabetes progression runs through blood serum?
 [study]
 kind = "table"
 data = "diabetes.csv"
-path = "bmi -> cholesterol + ldl + hdl + cholesterol_hdl_ratio + log_triglycerides + glucose -> progression"
+path = """bmi -> cholesterol + ldl + hdl + cholesterol_hdl_ratio + log_triglycerides + glucose \
+    -> progression"""
 adjust = ["age", "sex"]
 levels = [25, 30]        # overweight begins at 25, obesity at 30
 
@@ -33,7 +33,7 @@ name = "Wald"
 [ask]
 effects = ["te", "nde", "nie", "pm"]
 level = 0.95
-"""
+'''
 
 
 def diabetes() -> Any:
@@ -52,10 +52,3 @@ def diabetes() -> Any:
     from sklearn.datasets import load_diabetes
 
     return load_diabetes(as_frame=True, scaled=False).frame.rename(columns=COLUMNS)
-
-
-def write_diabetes(file: Path) -> None:
-    """Write the data as csv."""
-    from crossworld.io import write_text
-
-    write_text(file, diabetes().to_csv(index=False))

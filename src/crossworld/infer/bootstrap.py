@@ -13,7 +13,7 @@ from crossworld.core.estimand import Estimand
 from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.core.scores import Scores
-from crossworld.errors import SpecError
+from crossworld.errors import DesignError, SpecError
 from crossworld.infer.empirical import check_draws, draws_of, summarise
 from crossworld.infer.replicates import blocks, resample_counts, run
 
@@ -58,6 +58,8 @@ class Bootstrap:
     ) -> Inferred:
         """Compute replicates of every cell and read intervals off their distribution."""
         scores = fit.scores
+        if scores.n_clusters < 2:
+            raise DesignError("a bootstrap needs at least 2 clusters to resample, found 1")
         n = len(scores)
 
         def task(seed: np.random.SeedSequence, size: int) -> Array:

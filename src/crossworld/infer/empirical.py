@@ -21,6 +21,7 @@ from crossworld.errors import (
 from crossworld.infer.wald import NOISE
 
 MIN_DRAWS = 20
+MOST = 10_000_000
 FAILED_SHARE = 0.05
 
 
@@ -28,6 +29,8 @@ def check_draws(draws: object) -> None:
     """Refuse a number of replicates from which no quantile can be read."""
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < MIN_DRAWS:
         raise SpecError(f"draws must be a whole number of at least {MIN_DRAWS}, got {draws!r}")
+    if draws > MOST:
+        raise SpecError(f"draws must be at most {MOST:,}, got {draws!r}")
 
 
 def draws_of(estimands: Sequence[Estimand], cells: Sequence[Cell], means: Array) -> Array:
@@ -72,8 +75,9 @@ def summarise(
         if kept.size < MIN_DRAWS:
             raise EstimationError(f"{estimand.name} is not finite in nearly every replicate")
         if kept.std() <= NOISE * means[usable].std(axis=0).max():
-            value = 0.0 if abs(point[j]) <= NOISE * np.abs(scores.means()).max() else point[j]
-            rows.append(Effect(estimand.name, float(value), 0.0, value, value, None, method))
+            held = float(point[j])
+            value = 0.0 if abs(point[j]) <= NOISE * np.abs(scores.means()).max() else held
+            rows.append(Effect(estimand.name, value, 0.0, value, value, None, method))
             told.append((FitWarning, f"{estimand.name} is the same in every replicate: no test"))
             continue
         low, high = np.quantile(kept, tails if at is None else at[j])

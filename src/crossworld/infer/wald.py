@@ -126,7 +126,7 @@ def row(
     """Infer one estimand from the estimates of its cells."""
     expr = estimand.expr
     if isinstance(expr, Op) and expr.symbol == "/":
-        if estimand.scale in ("ratio", "odds_ratio"):
+        if estimand.is_ratio:
             return _log_scale(estimand, mean, level, warn)
         numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
         if isinstance(numerator, Estimate) and isinstance(denominator, Estimate):
@@ -143,6 +143,8 @@ def without_noise(
     estimate: Estimate, estimand: Estimand, mean: Callable[[Cell], Estimate], warn: Warn
 ) -> Estimate:
     """Set an influence that is rounding beside that of the cells to 0, and say so."""
+    if not math.isfinite(estimate.value):
+        raise EstimationError(f"{estimand.name} overflows; scale the expression down")
     held = [mean(cell) for cell in estimand.cells()]
     if estimate.std_error > NOISE * max(cell.std_error for cell in held):
         return estimate

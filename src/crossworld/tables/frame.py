@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import math
-from collections.abc import Mapping
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import DesignError
+
+LARGEST = 1e100  # numbers beyond this overflow when they are squared
+MOSTLY = 0.9  # share of numbers among a text column's values that makes the others suspect
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,17 +54,18 @@ class Column:
 
     def show(self, value: float) -> str:
         """Write one value as it stands in the table."""
-        return repr(self.labels[int(value)]) if self.labels is not None else f"{value:.6g}"
+        return repr(self.labels[int(value)]) if self.labels is not None else f"{value:.15g}"
 
     def code(self, level: object) -> float | None:
         """Value that stands for a level given by a person, or None when it cannot occur."""
         if self.labels is not None:
             return float(self.labels.index(str(level))) if str(level) in self.labels else None
+        level = {"true": 1.0, "false": 0.0}.get(str(level).lower(), level)
         try:
             number = float(level)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return None
-        return number if math.isfinite(number) else None
+        return number if abs(number) <= LARGEST else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +80,14 @@ class Table:
     def column(self, name: str) -> Column:
         """Read one column."""
         return _column(self.native[name], name)
+
+    def labels(self, name: str) -> Column:
+        """Read one column as labels of groups: equal values share a code, missing ones are NaN."""
+        values = self.native[name].to_list()
+        at = {
+            v: float(j) for j, v in enumerate(dict.fromkeys(v for v in values if not _missing(v)))
+        }
+        return Column(np.array([np.nan if _missing(v) else at[v] for v in values]))
 
 
 def read(data: Any) -> Table:
@@ -91,6 +106,12 @@ def read(data: Any) -> Table:
         data, digest = _read_file(Path(data))
     elif isinstance(data, Mapping):
         data = _from_mapping(data)
+    if (
+        hasattr(data, "iloc")
+        and hasattr(data, "columns")
+        and not all(isinstance(c, str) for c in data.columns)
+    ):
+        data = data.rename(columns=str)
     _refuse_duplicates(data)
     try:
         native: Any = nw.from_native(data)
@@ -109,11 +130,16 @@ def read(data: Any) -> Table:
     return Table(native, names, source, digest)
 
 
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
 def _refuse_duplicates(data: Any) -> None:
     if hasattr(data, "collect_schema"):
         return  # a lazy frame names no column twice
     names = [str(c) for c in getattr(data, "column_names", getattr(data, "columns", ()))]
-    twice = sorted({n for n in names if names.count(n) > 1})
+    twice = repeated(names)
     if twice:
         raise DesignError(
             f"the table has more than one column named {', '.join(map(repr, twice))}; rename them"
@@ -130,7 +156,11 @@ def _from_mapping(data: Mapping[str, Any]) -> Any:
 
 
 def _read_file(file: Path) -> tuple[Any, str]:
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:
+        raise DesignError(f"cannot read {str(file)[:100]!r}: {error.strerror}") from None
+    if not there:
         near = sorted(p.name for p in file.parent.glob(f"*{file.suffix}")) if file.suffix else []
         listed = f"; the folder holds {', '.join(near[:5])}" if near else ""
         raise DesignError(f"there is no file {str(file)!r}{listed}")
@@ -159,16 +189,18 @@ def _read_csv(file: Path, content: bytes) -> Any:
     try:
         plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         text = plain.decode("utf-8-sig")
-    except (UnicodeDecodeError, OSError, EOFError):
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error):
         raise DesignError(
             f"{str(file)!r} is not a text table; crossworld reads csv (UTF-8), csv.gz and parquet"
         ) from None
     if "\0" in text[:4096]:
         raise DesignError(f"{str(file)!r} is not a text table; crossworld reads csv and parquet")
-    first = text.splitlines()[0]
+    if not text.strip():
+        raise DesignError(f"{str(file)!r} is empty")
+    first = text.lstrip("\n\r").splitlines()[0]
     separator = max(",;\t", key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
-    twice = sorted({n for n in header if header.count(n) > 1})
+    twice = repeated(header)
     if twice:
         raise DesignError(
             f"{str(file)!r} has more than one column named {', '.join(map(repr, twice))}; "
@@ -182,7 +214,19 @@ def _read_csv(file: Path, content: bytes) -> Any:
     from io import StringIO
 
     try:
-        return pd.read_csv(StringIO(text), sep=separator, skipinitialspace=True, low_memory=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                StringIO(text),
+                sep=separator,
+                skipinitialspace=True,
+                low_memory=False,
+                index_col=False,
+            )
+    except pd.errors.ParserWarning:
+        raise DesignError(
+            f"{str(file)!r} is not a table: its rows have more fields than its first line has names"
+        ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DesignError(f"{str(file)!r} is not a table: {str(error).strip()}") from None
 
@@ -200,7 +244,9 @@ def _column(series: Any, name: str) -> Column:
         declared = series.cat.get_categories().to_list()
         return _codes(series.to_list(), [str(c) for c in declared])
     if kind == nw.String:
-        return _codes(series.to_list(), None)
+        values = series.to_list()
+        _refuse_broken_numbers(values, name)
+        return _codes(values, None)
     if kind == nw.Object:
         return _objects(series.to_list(), name)
     raise DesignError(
@@ -213,12 +259,29 @@ def _numbers(series: Any) -> NDArray[np.float64]:
 
     if series.null_count() == 0:
         return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
-    held = [np.nan if v is None else float(v) for v in series.to_list()]
+    held = [np.nan if _missing(v) else float(v) for v in series.to_list()]
     return np.array(held, dtype=np.float64)
 
 
 def _missing(value: object) -> bool:
-    return value is None or value != value
+    return value is None or type(value).__name__ == "NAType" or value != value
+
+
+def _refuse_broken_numbers(values: list[Any], name: str) -> None:
+    """Refuse a column of numbers that a few odd entries have turned into text."""
+    kept = [v.strip() for v in values if not _missing(v)]
+    numbers = [v for v in kept if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", v)]
+    commas = [v for v in kept if re.fullmatch(r"[-+]?\d+,\d+", v)]
+    if len(commas) > MOSTLY * len(kept):
+        raise DesignError(
+            f"column {name!r} has decimal commas ({commas[0]!r}); write its numbers with a point"
+        )
+    if MOSTLY * len(kept) < len(numbers) < len(kept):
+        odd = sorted(set(kept) - set(numbers))
+        raise DesignError(
+            f"column {name!r} would be numbers but for {', '.join(map(repr, odd[:4]))} "
+            f"({len(kept) - len(numbers)} of {len(kept)} rows); mend them, or leave them empty"
+        )
 
 
 def _codes(values: list[Any], declared: list[str] | None) -> Column:
@@ -232,6 +295,7 @@ def _codes(values: list[Any], declared: list[str] | None) -> Column:
 def _objects(values: list[Any], name: str) -> Column:
     kept = [v for v in values if not _missing(v)]
     if all(isinstance(v, str) for v in kept):
+        _refuse_broken_numbers(values, name)
         return _codes(values, None)
     try:
         if any(isinstance(v, str) for v in kept):

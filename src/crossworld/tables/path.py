@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -43,7 +43,9 @@ def _short(block: tuple[str, ...]) -> str:
     return f"{block[0]} + ... + {block[-1]} ({len(block)} columns)"
 
 
-def parse_path(text: str, columns: Sequence[str]) -> Path:
+def parse_path(
+    text: str, columns: Sequence[str], taken: Collection[str | None] = frozenset()
+) -> Path:
     """Read a path and check its columns.
 
     Parameters
@@ -53,6 +55,9 @@ def parse_path(text: str, columns: Sequence[str]) -> Path:
         ordered mediators; ``a -> emb_* -> y`` for every column that matches and has no other role.
     columns
         The columns of the table.
+
+    taken
+        Columns with other roles, which a pattern passes over.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def parse_path(text: str, columns: Sequence[str]) -> Path:
     for name, role in ((treatment, "treatment"), (outcome, "outcome")):
         if name not in columns:
             raise DesignError.missing_column(name, role, columns)
-    ends = {treatment, outcome}
+    ends = {treatment, outcome, *(name for name in taken if isinstance(name, str))}
     blocks = tuple(_block(part, columns, ends) for part in parts[1:-1])
     names = [treatment, *(n for block in blocks for n in block), outcome]
     twice = sorted({n for n in names if names.count(n) > 1})

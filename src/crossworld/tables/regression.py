@@ -94,6 +94,9 @@ class Regression:
     rare_outcome: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("interaction", "rare_outcome"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} is True or False, got {getattr(self, name)!r}")
         if self.population not in ("all", "treated", "control"):
             known = ("all", "treated", "control")
             raise SpecError.unknown("population of Regression", str(self.population), known)

@@ -17,7 +17,7 @@ from crossworld.tables.robust.balance import describe_weights
 from crossworld.tables.robust.data import Arrays, Route, arrays, route
 from crossworld.tables.robust.folds import check_arms, fold_ids
 from crossworld.tables.robust.learners import Recipe
-from crossworld.tables.robust.nuisance import Fold, Key, Recipes, Regression, cross_fit
+from crossworld.tables.robust.nuisance import Fold, Key, Recipes, cross_fit
 from crossworld.tables.robust.policy import Levels, Policy, shift_of, with_treatment
 from crossworld.tables.robust.representer import Problem, represent
 from crossworld.tables.robust.sieve import check_features
@@ -202,6 +202,14 @@ def representer_keys(path: Route) -> list[Key]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Values of a representer at the test and training rows."""
+
+    test: Array
+    train: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Stages:
     """Representers of one split, each learned given the one before it.
 
@@ -228,7 +236,7 @@ class Stages:
         """Out-of-fold representer at the test rows."""
         return self._fitted(fold, Route(key[1], key[2])).test
 
-    def _fitted(self, fold: Fold, path: Route) -> Regression:
+    def _fitted(self, fold: Fold, path: Route) -> Fitted:
         name = ("fitted representer", path.levels, path.ends)
         if name not in fold.held:
             train, test = fold.train, fold.test
@@ -243,11 +251,11 @@ class Stages:
             )
             made = represent(problem, self.features, self.penalty)
             self.penalties[name[1:], int(self.ids[test[0]])] = made.penalty
-            fold.held[name] = Regression(
+            fold.held[name] = Fitted(
                 made(observed[test]) * active[test], made(here) * active[train]
             )
             fold.fits.append(f"representer | levels {path.levels}, blocks {path.ends}")
-        found: Regression = fold.held[name]
+        found: Fitted = fold.held[name]
         return found
 
 

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from crossworld.core.estimate import Codes
 from crossworld.core.regime import Level
 from crossworld.errors import DesignError
-from crossworld.tables.frame import Column, Table
+from crossworld.tables.frame import LARGEST, Column, Table, repeated
 from crossworld.tables.path import Path
 
 Array = NDArray[np.float64]
 DISCRETE = 10  # a numeric treatment with at most this many values is contrasted at observed ones
 
 
-def names(given: Sequence[str] | str, role: str) -> tuple[str, ...]:
+def names(given: Sequence[str] | str | None, role: str) -> tuple[str, ...]:
     """Column names of a role, without repeats."""
+    if given is None:
+        return ()
     if isinstance(given, str):
         raise DesignError(
             f"{role} is a list of column names, got the text {given!r}; write [{given!r}]"
@@ -27,7 +29,7 @@ def names(given: Sequence[str] | str, role: str) -> tuple[str, ...]:
     wrong = [name for name in found if not isinstance(name, str)]
     if wrong:
         raise DesignError(f"{role} is a list of column names, got {wrong[0]!r}")
-    twice = sorted({name for name in found if found.count(name) > 1})
+    twice = repeated(found)
     if twice:
         raise DesignError(f"{role} names {', '.join(map(repr, twice))} more than once")
     return found
@@ -62,6 +64,8 @@ def used(
             raise DesignError(f"{role} is the name of a column, got {name!r}")
     if weights is not None and weights in found:
         raise DesignError(f"the weights {weights!r} are the {found[weights]} already")
+    if cluster is not None and cluster in (path.treatment, path.outcome, *path.mediators):
+        raise DesignError(f"the cluster {cluster!r} is the {found[cluster]} already")
     if cluster is not None:
         found.setdefault(cluster, "cluster")
     if weights is not None:
@@ -82,6 +86,12 @@ def check_finite(columns: Mapping[str, Column]) -> None:
     bad = [f"{name!r} ({count})" for name, count in counts.items() if count]
     if bad:
         raise DesignError(f"infinite values in {', '.join(bad)}; replace or remove these rows")
+    for name, column in columns.items():
+        largest = float(np.nanmax(np.abs(column.values), initial=0.0))
+        if largest > LARGEST or 0.0 < largest < 1.0 / LARGEST:
+            raise DesignError(
+                f"{name!r} has values of size {largest:.3g}, which overflow; rescale the column"
+            )
 
 
 def complete(

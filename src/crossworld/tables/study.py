@@ -132,14 +132,17 @@ class TableStudy:
         if missing not in ("error", "drop"):
             raise SpecError.unknown("value of missing", str(missing), ("error", "drop"))
         table = read(frame)
-        parsed = parse_path(path, table.names)
         adjust, intermediate = (
             roles.names(adjust, "adjust"),
             roles.names(intermediate, "intermediate"),
         )
+        taken = {*adjust, *intermediate, cluster, weights} - {None}
+        parsed = parse_path(path, table.names, taken)
         roles.check_distinct(parsed, adjust, intermediate)
         used = roles.used(parsed, adjust, intermediate, cluster, weights)
         columns = {name: roles.fetch(table, name, role) for name, role in used.items()}
+        if cluster is not None and used[cluster] == "cluster":
+            columns[cluster] = table.labels(cluster)
         roles.check_finite(columns)
         keep, dropped_by = roles.complete(columns, missing)
         columns = {name: c if keep is None else c.take(keep) for name, c in columns.items()}

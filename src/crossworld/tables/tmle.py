@@ -88,7 +88,7 @@ class TMLE:
         """Score every cell at its targeted regressions."""
         if not isinstance(study, TableStudy):
             raise DesignError(f"TMLE needs a TableStudy, got {type(study).__name__}")
-        y = study.outcome
+        y = study.outcome if study.weights is None else study.outcome[study.weights > 0.0]
         low, high = (float(y.min()), float(y.max())) if self.bounds is None else self.bounds
         if y.min() < low or y.max() > high:
             raise DesignError(

@@ -145,7 +145,7 @@ class Design:
 
 
 def _context() -> dict[str, Any]:
-    return {"np": np}
+    return {"np": np, "sqrt": np.sqrt, "abs": np.abs}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +194,7 @@ def build(
     try:
         with np.errstate(all="ignore"):
             matrix = _model_spec(right.formula).get_model_matrix(frame, context=_context())
-    except (FormulaicError, ValueError, TypeError) as error:
+    except (FormulaicError, ValueError, TypeError, KeyError) as error:
         raise EstimationError(f"cannot build the design of {formula!r}: {error}") from None
     spec = matrix.model_spec
     x = np.asarray(matrix, dtype=np.float64)
@@ -257,7 +257,7 @@ def _orthonormal(x: Array, names: Sequence[str], formula: str, weights: Array) -
             "or find more data"
         )
     if p == 0:
-        return np.empty((0, 0))
+        raise EstimationError(f"{formula!r} has no column; keep at least the intercept")
     root = np.sqrt(weights / weights.sum())[:, None]
     size = np.sqrt((x**2 * root**2).sum(axis=0))
     if (size == 0.0).any():

@@ -16,7 +16,6 @@ FUNCTIONS = frozenset(
     {
         "I",
         "C",
-        "Q",
         "bs",
         "cc",
         "cr",
@@ -65,6 +64,26 @@ ATTRIBUTES = frozenset(
         "contr.SAS",
     }
 )
+KEYWORDS = frozenset(
+    {
+        "df",
+        "degree",
+        "knots",
+        "lower_bound",
+        "upper_bound",
+        "include_intercept",
+        "extrapolation",
+        "contrasts",
+        "levels",
+        "base",
+        "constraints",
+        "center",
+        "scale",
+        "ddof",
+        "raw",
+        "reference",
+    }
+)
 _ALLOWED_NODES = (
     ast.Expression,
     ast.Name,
@@ -87,6 +106,20 @@ _ALLOWED_NODES = (
 def quoted(name: str) -> str:
     """Write a column name so that a formula reads it as one name."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
+
+
+@lru_cache(maxsize=4096)
+def holds(name: str) -> bool:
+    """Whether a formula reads a quoted name as that one column."""
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
+    try:
+        terms = list(Formula(f"0 + {quoted(name)}"))
+    except (FormulaicError, SyntaxError, ValueError):
+        return False
+    factors = [f for term in terms for f in term.factors]
+    return len(factors) == 1 and (factors[0].expr, factors[0].eval_method.value) == (name, "lookup")
 
 
 def written(response: str, terms: Sequence[str]) -> str:
@@ -121,6 +154,8 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
     from formulaic import Formula
     from formulaic.errors import FormulaicError
 
+    if len(text) > 5000 or re.search(r"(\*\*|\^)\s*([5-9]|\d\d)", text):
+        raise SpecError(f"the formula {text[:80]!r} is too long, or has a power above 4")
     try:
         formula: Any = Formula(text)
     except (FormulaicError, SyntaxError, ValueError) as error:
@@ -155,6 +190,15 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
     return RightSide(right, terms)
 
 
+def _small(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in (0.5, 1, 2, 3, 4)
+
+
+def _holds_text(node: ast.BinOp) -> bool:
+    sides = (node.left, node.right)
+    return any(isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides)
+
+
 def _variables(expression: str, method: str, text: str) -> set[str]:
     """Columns a factor uses.
 
@@ -172,6 +216,12 @@ def _variables(expression: str, method: str, text: str) -> set[str]:
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED_NODES):
             raise SpecError(f"{expression!r} in the formula {text!r} is not allowed")
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and not _small(node.right):
+            raise SpecError(f"{expression[:80]!r} in the formula: powers go up to 4")
+        if isinstance(node, ast.BinOp) and _holds_text(node):
+            raise SpecError(f"{expression[:80]!r} in the formula computes with text")
+        if isinstance(node, ast.keyword) and node.arg not in KEYWORDS:
+            raise SpecError(f"{node.arg!r} in the formula {text!r} is not allowed")
         if isinstance(node, ast.Attribute) and ast.unparse(node) not in ATTRIBUTES:
             raise SpecError(f"{ast.unparse(node)!r} in the formula {text!r} is not allowed")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

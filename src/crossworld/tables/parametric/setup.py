@@ -14,7 +14,7 @@ from crossworld.errors import DesignError, EstimationError, SpecError, hint
 from crossworld.tables.frame import Column
 from crossworld.tables.parametric import families, fitted
 from crossworld.tables.parametric.design import Rows, Source, build
-from crossworld.tables.parametric.formulas import quoted, right_side, written
+from crossworld.tables.parametric.formulas import holds, quoted, right_side, written
 from crossworld.tables.parametric.law import Group, Laws
 from crossworld.tables.parametric.models import Model, fit
 from crossworld.tables.parametric.plan import Scheme, make_plan
@@ -54,6 +54,9 @@ def set_up(
     options: Options, study: TableStudy, cells: Sequence[Cell]
 ) -> tuple[Problem, dict[str, Any]]:
     """Fit the models and write the cells as plans."""
+    for name in study.table:
+        if not holds(name):
+            raise DesignError(f"the column name {name!r} cannot be used; rename the column")
     weights = row_weights(study)
     asked = read_models(options, study)
     names = [*study.intermediate, *study.path.mediators, study.path.outcome]
@@ -118,6 +121,8 @@ def read_models(options: Modelled, study: TableStudy) -> dict[str, fitted.Asked]
                     f"the formula {asked.formula!r} models {asked.response!r}, which is no "
                     f"mediator of {study.path}. {hint(asked.response, found)}"
                 )
+            if found[asked.response].formula:
+                raise SpecError(f"the mediator {asked.response!r} has two formulas; keep one")
             found[asked.response] = asked
     outcome = fitted.Asked() if options.outcome is None else fitted.read(options.outcome)
     if options.outcome is not None and outcome.response != study.path.outcome:

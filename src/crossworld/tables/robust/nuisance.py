@@ -45,10 +45,21 @@ def outcome_keys(route: Route) -> list[Key]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regression:
-    """Values of a fitted regression at the test and training rows."""
+    """Values of a fitted regression where they are needed.
+
+    Parameters
+    ----------
+    test
+        At the test rows.
+    inner
+        At the training rows a stage before may regress it on.
+    rows
+        Those rows, in order: none after the covariates' stage, else the rows at other levels.
+    """
 
     test: Array
-    train: Array
+    inner: Array
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,20 +125,18 @@ class Fold:
             nested = len(levels) > 1
             target = self.data.y[rows]
             if nested:
-                inner = self._outcome(levels[1:], ends[1:]).train
-                target = inner[np.searchsorted(self.train, rows)]
-            self.held[key] = self._regress(rows, target, ends[0], nested)
+                inner = self._outcome(levels[1:], ends[1:])
+                target = inner.inner[np.searchsorted(inner.rows, rows)]
+            others = self.train[self.data.arm[self.train] != levels[0]] if ends[0] else rows[:0]
+            predict = self._fitted(
+                self.data.given(ends[0])[rows], target, self.weights(rows), nested
+            )
+            both = predict(self.data.given(ends[0])[np.concatenate([self.test, others])])
+            size = self.test.size
+            self.held[key] = Regression(both[:size].copy(), both[size:], others)
             self.fits.append(f"outcome | levels {levels}, blocks {ends}")
         found: Regression = self.held[key]
         return found
-
-    def _regress(
-        self, rows: NDArray[np.int64], target: Array, blocks: int, nested: bool
-    ) -> Regression:
-        x, weights = self.data.given(blocks), self.weights(rows)
-        predict = self._fitted(x[rows], target, weights, nested)
-        both = predict(x[np.concatenate([self.test, self.train])])
-        return Regression(both[: self.test.size], both[self.test.size :])
 
     def _fitted(
         self, x: Array, target: Array, weights: Array | None, nested: bool

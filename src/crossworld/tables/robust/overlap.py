@@ -43,7 +43,9 @@ def describe_overlap(
     share = _effective_share(overlap, data)
     centred = np.abs(values - values.mean(axis=0))
     top = max(1, len(values) // 100)
-    heavy = np.sort(centred, axis=0)[-top:].sum(axis=0) / np.maximum(centred.sum(axis=0), 1e-300)
+    heavy = np.partition(centred, len(centred) - top, axis=0)[-top:].sum(axis=0) / np.maximum(
+        centred.sum(axis=0), 1e-300
+    )
     clipped = sum(overlap.clipped.values())
     told = {
         "units_at_level": {f"{v:g}": int((data.arm == v).sum()) for v in levels},
