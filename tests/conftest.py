@@ -21,3 +21,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data are not here: {folder} (set CROSSWORLD_SHARED)")
     return folder
+
+
+KNOWN_DEFECTS = Path(__file__).with_name("known_defects.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect the failures that are listed as known defects: each is a promise to mend."""
+    known = set(KNOWN_DEFECTS.read_text(encoding="utf-8").splitlines())
+    mark = pytest.mark.xfail(reason="known defect", strict=False)
+    for item in items:
+        if item.nodeid in known:
+            item.add_marker(mark)

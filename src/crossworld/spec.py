@@ -75,13 +75,21 @@ def read_document(file: Path) -> dict[str, Any]:
         document = json.loads(text, object_pairs_hook=_pairs) if is_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         if isinstance(error, SpecError):
-            raise
+            raise SpecError(f"{str(file)!r} is not valid JSON: {error}") from None
         kind = "JSON" if is_json else "TOML"
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
         raise SpecError(f"{str(file)!r} is not valid {kind}: {why}") from None
     if not isinstance(document, dict):
         raise SpecError(f"{str(file)!r} is not a spec: its top level is no table")
     return document
+
+
+def is_result(file: Path) -> bool:
+    """Whether a file is a result document, which carries its spec."""
+    try:
+        return read_document(file).get("schema") == SCHEMA
+    except SpecError:
+        return False
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from crossworld.cli.progress import shown
 from crossworld.core.analysis import Analysis
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
-from crossworld.spec import from_document, load_spec
+from crossworld.spec import from_document, is_result, load_spec
 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
@@ -29,7 +29,8 @@ def mediate(
         str,
         typer.Argument(
             metavar="PATH",
-            help="'treatment -> mediator -> outcome'; 'm1 + m2' is joint, 'm1 -> m2' ordered.",
+            help="'treatment -> mediator -> outcome'; "
+            "'m1 + m2' is a joint block, 'm1 -> m2' ordered.",
         ),
     ],
     adjust: Annotated[str, typer.Option(help="Pre-treatment covariates: a,b,c.")] = "",
@@ -89,7 +90,7 @@ def run(
     report_file: ReportFile = None,
 ) -> None:
     """Run the analysis that a spec file describes."""
-    _check_writable((spec,), json_file, report_file)
+    _check_writable(() if is_result(spec) else (spec,), json_file, report_file)
     analysis = load_spec(spec)
     _check_writable((Path(analysis.study.origin.data),), json_file, report_file)
     _finish(analysis, json_file, report_file)
@@ -120,7 +121,9 @@ def _check_writable(inputs: tuple[Path, ...], *files: Path | None) -> None:
         if not fine or len(file.name.encode()) > 200:
             raise DesignError(f"cannot write {str(file)[:100]!r}: no such folder, or no file name")
         if any(_same(file, other) for other in inputs):
-            raise DesignError(f"{str(file)!r} is the input; name another file for the output")
+            raise DesignError(
+                f"{str(file)!r} holds the input data; name another file for the output"
+            )
     if len(outputs) == 2 and _same(*outputs):
         raise DesignError(f"--json and --report name the same file {str(outputs[0])!r}")
 
