@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossworld.cli.output import say
 from crossworld.datasets.shipped import SPEC, diabetes
 from crossworld.errors import DesignError
 from crossworld.io import write_text
@@ -39,11 +40,11 @@ def demo(
         raise DesignError(f"--out {str(out)[:100]!r} is no folder: {error.strerror}") from None
     keep(out / "diabetes.csv", diabetes().to_csv(index=False))
     keep(out / "diabetes.toml", SPEC)
-    print(STORY)
+    say(STORY)
     result = load_spec(out / "diabetes.toml").run()
-    print(result)
+    say(result)
     result.report(out / "report.html")
-    print(
+    say(
         f"\nreport:  {out / 'report.html'}   (open it in a browser)"
         f"\nagain:   crossworld run {out / 'diabetes.toml'}"
         "\nyours:   crossworld mediate DATA.csv 'treatment -> mediator -> outcome' --adjust a,b"

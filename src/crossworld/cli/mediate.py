@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crossworld.cli.output import say
 from crossworld.cli.progress import shown
 from crossworld.core.analysis import Analysis
 from crossworld.core.table import EffectTable
@@ -105,9 +106,9 @@ def _finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path |
         result.report(report_file)
     if json_file is not None:
         result.to_json(json_file)
-    print(result)
+    say(result)
     if report_file is not None:
-        print(f"\nreport: {report_file}")
+        say(f"\nreport: {report_file}")
 
 
 def _check_writable(inputs: tuple[Path, ...], *files: Path | None) -> None:
