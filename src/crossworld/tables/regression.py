@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from threadpoolctl import threadpool_limits
+
 from crossworld.core.expression import MEAN, Cell
 from crossworld.core.regime import Level
 from crossworld.core.scores import Scores
@@ -17,6 +19,7 @@ from crossworld.tables.study import TableStudy
 
 Formulas = str | Sequence[Any] | Mapping[str, Any] | None
 Families = str | Mapping[str, str]
+SMALL = 20_000  # rows below which linear algebra runs on one thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +129,8 @@ class Regression:
         for cell in cells:
             if cell.functional != MEAN:
                 raise DesignError(f"Regression estimates means; {cell} asks for another functional")
-        problem, diagnostics = set_up(self, study, cells)
-        return make_fit(problem, cells, cluster=study.cluster, diagnostics=diagnostics)
+        # small products lose more to starting threads than they win
+        threads = 1 if len(study) < SMALL else None
+        with threadpool_limits(limits=threads, user_api="blas"):
+            problem, diagnostics = set_up(self, study, cells)
+            return make_fit(problem, cells, cluster=study.cluster, diagnostics=diagnostics)
