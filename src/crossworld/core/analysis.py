@@ -50,7 +50,7 @@ class Analysis(Generic[S]):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        check_level(self.level)
+        check_confidence(self.level)
         if not self.estimands:
             raise SpecError("no effect was asked for; try te, nde, nie")
         names = [e.name for e in self.estimands]
@@ -196,7 +196,7 @@ def contrast(
     """
     start = perf_counter()
     asked = _questions(estimands)
-    check_level(level)
+    check_confidence(level)
     chosen = _wald() if inference is None else inference
     inferred = chosen.infer(Given(scores), asked, level=level)
     for category, text in inferred.warnings:
@@ -249,7 +249,7 @@ def _questions(estimands: Sequence[Estimand] | Estimand) -> tuple[Estimand, ...]
     return asked
 
 
-def check_level(level: float) -> None:
+def check_confidence(level: float) -> None:
     """Refuse a confidence level outside (0, 1)."""
     if (
         isinstance(level, bool)

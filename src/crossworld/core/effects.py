@@ -27,7 +27,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Blocks, Cell, Expr, Y
-from crossworld.core.regime import ALL, Fixed, G, Level, M, Settings, set_, show
+from crossworld.core.regime import Fixed, G, Level, M, Settings, set_, show
 from crossworld.errors import SpecError, hint
 
 T = TypeVar("T")
@@ -151,11 +151,6 @@ def PSE(mediator: str, *, type: Literal[1, 2] = 1) -> Estimand:  # noqa: N802
         raise SpecError(f"pse comes in type 1 and type 2, got type={type!r}")
     effect = _Serial(mediator, type)
     return Estimand(str(effect), effect)
-
-
-def is_everywhere(cell: Cell) -> bool:
-    """Whether one regime holds for every mediator of the cell."""
-    return [key for key, _ in cell.regimes] == [ALL]
 
 
 CONSTANTS = {e.name: e for e in (TE, NDE, TNDE, NIE, PNIE, PM, IDE, IIE, OE, INT_MED, INT_REF())}

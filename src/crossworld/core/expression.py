@@ -164,6 +164,11 @@ class Cell(Expr):
     def linear(self) -> dict[Cell, float]:
         return {self: 1.0}
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether one regime, named for none, holds for every mediator."""
+        return [key for key, _ in self.regimes] == [ALL]
+
     def regime(self, mediator: str) -> Regime:
         """Return the regime of one mediator."""
         named = dict(self.regimes)

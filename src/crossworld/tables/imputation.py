@@ -81,7 +81,7 @@ class Imputation:
         routes = [route(study, cell, "Imputation") for cell in cells]
         if self.weighted:
             arms(data, "Imputation(weighted=True)")
-        binary = bool(np.isin(data.y, (0.0, 1.0)).all())
+        binary = data.binary
         known = {"auto": "logit" if binary else "gaussian", "linear": "gaussian"}
         if isinstance(self.outcome, str):
             link = known.get(self.outcome, "logit")
@@ -166,7 +166,7 @@ def _learned(data: Arrays, path: Route, recipe: Recipe, weighted: bool) -> Array
     """Plug-in values of the last regression, by a learner."""
     if weighted:
         raise SpecError("weighted=True goes with the linear and logistic regressions")
-    binary = bool(np.isin(data.y, (0.0, 1.0)).all())
+    binary = data.binary
     learner = recipe.make(probability=binary, rows=data.y.size)
     x = _pooled(data, path.ends[-1], data.arm, False)[:, 1:]
     fitted = learners.fit(learner, x, data.y, data.weights, "outcome")

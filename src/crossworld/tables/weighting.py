@@ -169,7 +169,7 @@ def inverse_odds(
     used = (data.arm == own) * weight
     overlap.weights[path.levels, path.ends, path.runs - 1] = used
     overlap.lowest[own, 0] = float((data.arm == own).mean())
-    binary = bool(np.isin(data.y, (0.0, 1.0)).all())
+    binary = data.binary
     name = "logit" if binary else "gaussian"
     sample = Sample(rows, used / used.max())
     fitted = fit_glm(name, x, data.y, sample=sample, role="outcome")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.expression import MEAN, Cell
-from crossworld.core.regime import ALL, Draw, Level, Random
+from crossworld.core.regime import Draw, Level, Random
 from crossworld.errors import DesignError, SpecError
 from crossworld.tables.frame import Column
 from crossworld.tables.parametric.design import Design, Rows, Source, build
@@ -135,7 +135,7 @@ def crossed(study: TableStudy, cell: Cell) -> tuple[float, float]:
     if cell.functional != MEAN:
         raise DesignError(f"{method} estimates means; {cell} asks for another functional")
     regimes = [cell.regime(name) for name in study.path.mediators]
-    together = [key for key, _ in cell.regimes] == [ALL]
+    together = cell.is_joint
     levels = set()
     for regime in regimes:
         if isinstance(regime, Draw) or (isinstance(regime, Random) and together):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crossworld.core.expression import Cell
-from crossworld.core.regime import ALL, Draw, Fixed, Level, Random
+from crossworld.core.regime import Draw, Fixed, Level, Random
 
 World = tuple[str, ...]
 
@@ -83,7 +83,7 @@ def make_plan(cell: Cell, scheme: Scheme) -> Plan:
     nodes: list[Node] = []
     index: dict[tuple[str, World], int] = {}
     order = [*intermediate, *(name for block in blocks for name in block)]
-    joint = [key for key, _ in cell.regimes] == [ALL]
+    joint = cell.is_joint
 
     def draw(variable: str, at: float, world: World, given: Mapping[str, int]) -> int:
         parents = {p: given[p] for p in order if p in uses[variable] and p in given}

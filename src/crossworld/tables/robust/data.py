@@ -45,6 +45,11 @@ class Arrays:
     weights: Array | None
     levels: Array
 
+    @property
+    def binary(self) -> bool:
+        """Whether the outcome is 0/1."""
+        return bool(np.isin(self.y, (0.0, 1.0)).all())
+
     def given(self, blocks: int) -> Array:
         """Covariates and the first ``blocks`` mediator blocks: a view."""
         return self.x[:, : self.width[blocks]]
@@ -148,4 +153,4 @@ def route(study: TableStudy, cell: Cell, method: str) -> Route:
 
 def _same_as_draw(study: TableStudy, cell: Cell) -> bool:
     """Whether random draws have the law of natural ones: one draw of all mediators jointly."""
-    return not study.intermediate and [key for key, _ in cell.regimes] == ["*"]
+    return not study.intermediate and cell.is_joint

@@ -175,7 +175,7 @@ def cross_fit(
         How to fit nuisances of other kinds than treatment and outcome, by the kind's name.
     """
     keys = list(dict.fromkeys(keys))
-    binary = bool(np.isin(data.y, (0.0, 1.0)).all())
+    binary = data.binary
 
     def one(fold: int) -> tuple[NDArray[np.int64], Mapping[Key, Array], int]:
         test, train = np.flatnonzero(ids == fold), np.flatnonzero(ids != fold)
