@@ -28,8 +28,13 @@ if TYPE_CHECKING:
     from crossworld.core.estimate import Estimate as Estimate
     from crossworld.core.expression import Cell as Cell
     from crossworld.core.expression import Y as Y
+    from crossworld.core.graph.dag import Graph as Graph
     from crossworld.core.identification import Identification as Identification
+    from crossworld.core.identify.separable import SDE as SDE
+    from crossworld.core.identify.separable import SIE as SIE
+    from crossworld.core.identify.verdict import identify as identify
     from crossworld.core.parse import estimand as estimand
+    from crossworld.core.refutation import Refutation as Refutation
     from crossworld.core.regime import G as G
     from crossworld.core.regime import M as M
     from crossworld.core.regime import set_ as set_
@@ -80,8 +85,12 @@ _HOME = {
     "core.estimand": ("Estimand",),
     "core.estimate": ("Estimate",),
     "core.expression": ("Cell", "Y"),
+    "core.graph.dag": ("Graph",),
     "core.identification": ("Identification",),
+    "core.identify.separable": ("SDE", "SIE"),
+    "core.identify.verdict": ("identify",),
     "core.parse": ("estimand",),
+    "core.refutation": ("Refutation",),
     "core.regime": ("G", "M", "set_"),
     "core.scores": ("Scores",),
     "core.table": ("Effect", "EffectTable"),

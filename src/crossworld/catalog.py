@@ -46,6 +46,14 @@ def inferences() -> Iterator[type]:
     yield from _classes("crossworld.infer", "infer")
 
 
+def refuters() -> Iterator[type]:
+    """Yield the attempts to break an answer that `crossworld.refute` defines.
+
+    A refuter is a public dataclass with a ``refute`` method and its name in a spec as ``key``.
+    """
+    yield from _classes("crossworld.refute", "refute")
+
+
 def _classes(package_name: str, method: str) -> Iterator[type]:
     """Public dataclasses with a method, from every module of a package."""
     package = import_module(package_name)

@@ -10,7 +10,8 @@ CrossworldError(ValueError)
 CrossworldWarning(UserWarning)
 |-- RatioWarning         a denominator that may be zero
 |-- SmallSampleWarning   few clusters or few replicates behind an interval
-`-- FitWarning           a fit that succeeded but deserves a look
+|-- FitWarning           a fit that succeeded but deserves a look
+`-- IdentificationWarning an effect that is estimated although it is not identified
 
 A message says what is wrong, the value seen, and the likely fix.
 """
@@ -78,6 +79,10 @@ class SmallSampleWarning(CrossworldWarning):
 
 class FitWarning(CrossworldWarning):
     """A fit that went through but deserves a look."""
+
+
+class IdentificationWarning(CrossworldWarning):
+    """An effect that is estimated although its design does not identify it."""
 
 
 def hint(name: str, available: Iterable[str]) -> str:

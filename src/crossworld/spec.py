@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from inspect import signature
 from pathlib import Path
@@ -58,13 +58,17 @@ def load_spec(source: str | Path | Mapping[str, Any]) -> Analysis[Any]:
     return from_document(read_document(file), file.parent)
 
 
+def is_file(file: Path) -> bool:
+    """Whether a name, however odd, is that of a file."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_document(file: Path) -> dict[str, Any]:
     """Read a TOML or JSON file."""
-    try:
-        there = file.is_file()
-    except OSError:
-        there = False
-    if not there:
+    if not is_file(file):
         raise SpecError(f"there is no spec file {str(file)[:200]!r}")
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -120,14 +124,17 @@ def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
         document.get("inference", {"name": "Wald"}), catalog.inferences(), "inference"
     )
     ask = document.get("ask", {})
-    _known_keys(ask, ("effects", "refute", "level"), "key of [ask]")
-    if ask.get("refute"):
-        raise SpecError.unknown("refuter", str(_texts(ask["refute"], "refute")[0]), ())
+    _known_keys(ask, ("effects", "refute", "level", "assume"), "key of [ask]")
+    refuters = tuple(_refuters(ask.get("refute", [])))
+    assume = ask.get("assume", False)
+    if not isinstance(assume, bool):
+        raise SpecError(f"assume is true or false, got {assume!r}")
     effects = _texts(ask.get("effects", DEFAULT_EFFECTS), "effects")
     level = ask.get("level", 0.95)
     if isinstance(level, bool) or not isinstance(level, int | float):
         raise SpecError(f"level is a number between 0 and 1, got {level!r}")
-    return Analysis(study, estimator, tuple(map(estimand, effects)), inference, float(level))
+    asked = tuple(map(estimand, effects))
+    return Analysis(study, estimator, asked, inference, float(level), refuters, assume)
 
 
 def to_spec(analysis: Analysis[Any]) -> dict[str, Any]:
@@ -141,10 +148,33 @@ def to_spec(analysis: Analysis[Any]) -> dict[str, Any]:
         "inference": _told(analysis.inference),
         "ask": {
             "effects": [_effect_text(e) for e in analysis.estimands],
-            "refute": [],
+            "refute": [_refuter_text(r) for r in analysis.refuters],
             "level": analysis.level,
+            **({"assume": True} if analysis.assume else {}),
         },
     }
+
+
+def _refuters(given: Any) -> Iterator[Any]:
+    """Build refuters from their names, or from tables with a name and fields."""
+    known = {c.key: c for c in catalog.refuters()}  # type: ignore[attr-defined]
+    for one in _list(given, "refute"):
+        table = {"name": one} if isinstance(one, str) else one
+        if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+            raise SpecError(f"refute is a list of names, or of tables with a name; got {one!r}")
+        name = table["name"]
+        if name == "all":
+            yield from (known[key]() for key in sorted(known))
+        elif name not in known:
+            raise SpecError.unknown("refuter", name, ("all", *sorted(known)))
+        else:
+            named = {**table, "name": known[name].__name__}
+            yield _named(named, (known[name],), "refute")
+
+
+def _refuter_text(refuter: Any) -> Any:
+    told = {**_told(refuter), "name": refuter.key}
+    return refuter.key if len(told) == 1 else told
 
 
 def _effect_text(asked: Estimand) -> str:
@@ -172,7 +202,7 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
                     else ""
                 )
             )
-    for name in ("cluster", "weights", "missing"):
+    for name in ("cluster", "weights", "missing", "graph"):
         if name in table and not isinstance(table[name], str):
             raise SpecError(f"{name} in [study] is text, got {table[name]!r}")
     options: dict[str, Any] = {k: table[k] for k in keys if k in table}
@@ -181,6 +211,8 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
             options[name] = _texts(options[name], name)
     if "levels" in options:
         options["levels"] = tuple(_list(options["levels"], "levels"))
+    if "graph" in options and is_file(folder / options["graph"]):
+        options["graph"] = folder / options["graph"]
     file = folder / table["data"]
     if not file.exists() and Path(table["data"]).exists():
         file = Path(table["data"])  # a result written elsewhere than where it was computed

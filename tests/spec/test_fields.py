@@ -132,7 +132,7 @@ def test_levels_of_confidence_are_numbers(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "fragment"),
-    [(["placeboo"], "'placeboo'"), ("placebo", "list"), (3, "list"), ([3], "text")],
+    [(["placeboo"], "'placeboo'"), ("placebo", "list"), (3, "list"), ([3], "names")],
 )
 def test_refuters(value: Any, fragment: str) -> None:
     document = {"study": STUDY, "ask": {"refute": value}}

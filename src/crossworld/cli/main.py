@@ -13,7 +13,7 @@ import warnings
 
 import typer
 
-from crossworld.cli import demo, mediate
+from crossworld.cli import demo, identify, mediate
 from crossworld.errors import CrossworldError, CrossworldWarning
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("mediate")(mediate.mediate)
 app.command("run")(mediate.run)
+app.command("identify")(identify.identify)
 
 
 def _version(asked: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Generic
 
@@ -13,11 +13,17 @@ from crossworld.core.estimand import Estimand, needed
 from crossworld.core.fits import Given, describe, prepare
 from crossworld.core.identification import Identification
 from crossworld.core.late import late
-from crossworld.core.protocols import Estimator, Inference, Inferred, Progress, S
+from crossworld.core.protocols import Estimator, Identifies, Inference, Inferred, Progress, S
 from crossworld.core.provenance import Provenance
+from crossworld.core.refutation import Refuter
 from crossworld.core.scores import Scores
 from crossworld.core.table import EffectTable
-from crossworld.errors import DesignError, NotIdentifiedError, SpecError
+from crossworld.errors import (
+    DesignError,
+    IdentificationWarning,
+    NotIdentifiedError,
+    SpecError,
+)
 
 
 def _wald() -> Inference:
@@ -41,6 +47,10 @@ class Analysis(Generic[S]):
         Wald intervals by default.
     level
         Confidence level in (0, 1).
+    refuters
+        Attempts to break the answer, made after it is found.
+    assume
+        Estimate an effect that is not identified as if it were, and say so in the result.
     """
 
     study: S
@@ -48,6 +58,8 @@ class Analysis(Generic[S]):
     estimands: tuple[Estimand, ...] = NATURAL
     inference: Inference = field(default_factory=_wald)
     level: float = 0.95
+    refuters: tuple[Refuter, ...] = ()
+    assume: bool = False
 
     def __post_init__(self) -> None:
         check_confidence(self.level)
@@ -76,14 +88,42 @@ class Analysis(Generic[S]):
         if not cells:
             raise DesignError("the effects asked for involve no counterfactual cell")
         self.study.check(cells)
-        identification = self.study.identify(bound)
-        if not identification.identified:
-            raise NotIdentifiedError(identification.reason or "the effect is not identified")
+        licence = self.identify(bound)
         fit = prepare(self.estimator, self.study, cells)
         inferred = self.inference.infer(fit, bound, level=self.level, progress=progress)
+        if not licence.identified:
+            inferred = inferred.warned(
+                IdentificationWarning,
+                f"assumed, not identified: {licence.reason or 'the effect is not identified'}",
+            )
         for category, text in inferred.warnings:
             warnings.warn(text, category, stacklevel=3)
-        return self._table(inferred, identification, bound, perf_counter() - start)
+        table = self._table(inferred, licence, bound, perf_counter() - start)
+        if not self.refuters:
+            return table
+        found = [r.to_dict() for each in self.refuters for r in each.refute(self, table)]
+        told = {**table.provenance, "seconds": perf_counter() - start}
+        return replace(table, refutations=tuple(found), provenance=told)
+
+    def identify(self, bound: Sequence[Estimand]) -> Identification:
+        """Say why the effects have an answer; refuse them when they have none.
+
+        An estimator that rests on other assumptions than its study's tells them itself.
+
+        Raises
+        ------
+        NotIdentifiedError
+            If they have none and `assume` is False.
+        """
+        own = isinstance(self.estimator, Identifies)
+        licence: Identification = (
+            self.estimator.identification(self.study, bound)  # type: ignore[attr-defined]
+            if own
+            else self.study.identify(bound)
+        )
+        if not licence.identified and not self.assume:
+            raise NotIdentifiedError(licence.reason or "the effect is not identified")
+        return licence
 
     def _table(
         self,
@@ -128,7 +168,8 @@ def estimate(
     *,
     inference: Inference | None = None,
     level: float = 0.95,
-    progress: Progress | None = None,
+    refute: Sequence[Refuter] = (),
+    assume: bool = False,
 ) -> EffectTable:
     """Estimate effects in ``study`` with ``estimator``.
 
@@ -144,8 +185,10 @@ def estimate(
         `Wald` (default), `Bootstrap`, `Simulation` or `Multiplier`.
     level
         Confidence level.
-    progress
-        Called with (done, total) while replicates are computed.
+    refute
+        Attempts to break the answer, such as ``xw.PlaceboTreatment()``.
+    assume
+        Estimate effects that are not identified as if they were; the result says so.
 
     Returns
     -------
@@ -163,7 +206,7 @@ def estimate(
     if inference is not None and (isinstance(inference, type) or not hasattr(inference, "infer")):
         raise SpecError(f"{inference!r} is not an inference; try xw.Bootstrap(draws=1000)")
     chosen = _wald() if inference is None else inference
-    return Analysis(study, estimator, asked, chosen, level).run(progress=progress)
+    return Analysis(study, estimator, asked, chosen, level, tuple(refute), assume).run()
 
 
 def contrast(

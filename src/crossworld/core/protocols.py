@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
@@ -58,6 +58,14 @@ class Estimator(Protocol[S_contra]):
         """Return one score per unit per cell."""
 
 
+@runtime_checkable
+class Identifies(Protocol[S_contra]):
+    """An estimator whose assumptions are its own, not those of adjusting for covariates."""
+
+    def identification(self, study: S_contra, estimands: Sequence[Estimand]) -> Identification:
+        """Say under which assumptions it answers, or why it does not."""
+
+
 class Fit(Protocol):
     """A method applied to a study once, ready to be repeated cheaply."""
 
@@ -89,6 +97,10 @@ class Inferred:
     warnings: tuple[tuple[type[Warning], str], ...] = ()
     failed_replicates: int = 0
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    def warned(self, category: type[Warning], text: str) -> Self:
+        """Return the same with one more warning."""
+        return replace(self, warnings=(*self.warnings, (category, text)))
 
 
 class Inference(Protocol):

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from crossworld.core.graph.dag import Graph
 from crossworld.core.table import Effect, EffectTable, number, probability
+from crossworld.errors import DesignError
 from crossworld.report.answer import Answer, answer, interval_name
 from crossworld.report.background import (
     Background,
@@ -31,7 +33,7 @@ _METHODS = {
     "bca": "bootstrap BCa",
     "simulation": "simulation",
 }
-TESTABLE = {
+_TESTABLE = {
     True: "Testable: data could contradict it.",
     False: "Not testable with these data.",
 }
@@ -62,11 +64,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One assumption and whether data could contradict it."""
+    """One assumption, whether anything could contradict it, and what."""
 
     name: str
     statement: str
     testable: bool
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Licence:
     lead: str
     adjust: str
     claims: tuple[Claim, ...]
-    formula: str | None
+    formulas: tuple[str, ...]
+    graph: Graph | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,7 @@ def _sample(told: Mapping[str, Any], names: Words) -> str:
 
 def _caution(identification: Mapping[str, Any]) -> str:
     by = identification.get("by")
-    if by == "adjustment":
+    if by in ("adjustment", "front-door", "g-formula"):
         return "This reading is causal only if the assumptions listed below hold."
     if by == "experiment":
         return "The conditions compared here were run, not inferred from observations."
@@ -233,6 +237,11 @@ def _licence(identification: Mapping[str, Any]) -> Licence | None:
     if not identification.get("identified", True):
         reason = clean(identification.get("reason") or "the effect is not identified")
         lead = f"Not identified: {reason}."
+    elif identification.get("by") in ("front-door", "g-formula"):
+        lead = (
+            "By a formula that the graph gives: these numbers are effects only if every assumption "
+            "below holds."
+        )
     elif identification.get("by") == "experiment":
         lead = "By experiment: the conditions compared were run, so few assumptions are needed."
     else:
@@ -240,14 +249,32 @@ def _licence(identification: Mapping[str, Any]) -> Licence | None:
             "By adjustment: these numbers are effects only if every assumption below holds. Where "
             "data cannot speak, knowledge of how the data came about has to."
         )
-    claims = tuple(
-        Claim(clean(c.get("name", "")), _sentence(c.get("statement", "")), bool(c.get("testable")))
-        for c in identification.get("assumptions") or ()
-    )
+    claims = tuple(map(_claim, identification.get("assumptions") or ()))
     conditions = listed(adjust, shown=40)
     if not conditions and identification.get("by") == "adjustment":
         conditions = "nothing"
-    return Licence(lead, conditions, claims, identification.get("formula"))
+    formulas = str(identification.get("formula") or "").split(r",\qquad")
+    written = tuple(clean(f) for f in formulas if f.strip())
+    return Licence(lead, conditions, claims, written, _graph(identification.get("graph")))
+
+
+def _claim(held: Mapping[str, Any]) -> Claim:
+    testable, by = bool(held.get("testable")), clean(held.get("decided_by") or "")
+    verdict = f"{'Testable' if testable else 'Not testable'}: {_sentence(by)}"
+    return Claim(
+        clean(held.get("name", "")),
+        _sentence(held.get("statement", "")),
+        testable,
+        verdict if by else _TESTABLE[testable],
+    )
+
+
+def _graph(text: object) -> Graph | None:
+    """Read the graph of a result; a text that is no graph is not drawn."""
+    try:
+        return Graph.parse(text) if isinstance(text, str) else None
+    except DesignError:
+        return None
 
 
 def _sentence(text: object) -> str:
@@ -274,7 +301,7 @@ def _check(held: Mapping[str, Any]) -> Check:
         verdict,
         _figure(held.get("original")),
         _figure(held.get("refuted")),
-        shown(held.get("detail"), none=""),
+        " ".join(filter(None, (shown(held.get(k), none="") for k in ("detail", "shows")))),
     )
 
 

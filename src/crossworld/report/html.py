@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from crossworld.core.table import EffectTable
 from crossworld.io import write_text
+from crossworld.report import graphs
 from crossworld.report.answer import interval_name
-from crossworld.report.content import TESTABLE, Page, page, row_text
+from crossworld.report.content import Page, page, row_text
 from crossworld.report.mathml import mathml
 from crossworld.report.svg import MOST, forest_svg
 from crossworld.report.words import clean, words
@@ -53,7 +54,13 @@ def render(table: EffectTable) -> str:
     text = (
         _environment()
         .get_template("report.html.j2")
-        .render(page=held, testable=TESTABLE, forest=forest, drawn=MOST, formula=_formula(held))
+        .render(
+            page=held,
+            forest=forest,
+            drawn=MOST,
+            formulas=_formulas(held),
+            graph=_graph(held),
+        )
     )
     return text.lstrip()
 
@@ -84,9 +91,14 @@ def fragment(table: EffectTable) -> str:
     )
 
 
-def _formula(held: Page) -> str | None:
-    formula = held.licence.formula if held.licence else None
-    return mathml(formula) if formula else None
+def _formulas(held: Page) -> list[tuple[str, str | None]]:
+    """Every formula with its MathML, where its form is known."""
+    return [(f, mathml(f)) for f in (held.licence.formulas if held.licence else ())]
+
+
+def _graph(held: Page) -> str | None:
+    drawn = held.licence.graph if held.licence else None
+    return None if drawn is None or len(drawn.nodes) > MOST else graphs.svg(drawn)
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from crossworld.core.table import EffectTable
 from crossworld.io import write_text
 from crossworld.report.background import Background, Pairs
-from crossworld.report.content import TESTABLE, Check, Licence, Page, page
+from crossworld.report.content import Check, Licence, Page, page
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.")
 _LEADING = re.compile(r"^([-+](?=[-\s]|$)|#|\d+(?=[.)](?:\s|$)))")
@@ -148,12 +148,11 @@ def _meanings(held: Page) -> list[str]:
 def _licence(held: Licence | None) -> list[str]:
     if held is None:
         return ["No identification was recorded with this result."]
-    claims = (
-        f"**{text(c.name)}**: {text(c.statement)} *{TESTABLE[c.testable]}*" for c in held.claims
-    )
+    claims = (f"**{text(c.name)}**: {text(c.statement)} *{text(c.verdict)}*" for c in held.claims)
     adjust = f"Conditioned on: {text(held.adjust)}." if held.adjust else ""
     parts = [text(held.lead), adjust, _bullets(claims)]
-    return parts + ([_block(held.formula, "math")] if held.formula else [])
+    graph = [f"Graph: {code(str(held.graph))}"] if held.graph else []
+    return [*parts, *graph, *(_block(f, "math") for f in held.formulas)]
 
 
 def _checks(held: tuple[Check, ...]) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from html import escape
 
-_TOKEN = re.compile(r"\\[A-Za-z]+|\\[,;:! ]|\d+(?:\.\d+)?|[A-Za-z]|[^\s]")
+_TOKEN = re.compile(
+    r"\\mathrm\{(?:[^{}\\]|\\.)*\}|\\[A-Za-z]+|\\[,;:! ]|\d+(?:\.\d+)?|[A-Za-z]|[^\s]"
+)
 _SIGNS = {
     r"\mid": "\N{DIVIDES}",
     r"\cdot": "⋅",
@@ -17,6 +19,7 @@ _SIGNS = {
 }
 _LARGE = {r"\int": "∫", r"\iint": "∬", r"\sum": "∑", r"\prod": "∏"}
 _GREEK = {r"\theta": "θ", r"\pi": "π", r"\mu": "μ", r"\tau": "τ", r"\psi": "ψ"}
+_SIZES = (r"\Bigl", r"\Bigr", r"\bigl", r"\bigr")
 _SPACES = {r"\,": "0.167em", r"\:": "0.222em", r"\;": "0.278em", r"\ ": "0.333em"}
 _PLAIN = frozenset("=()[]+-,/|;:<>*.'")
 _PRIME = {"-": "\N{MINUS SIGN}", "*": "\N{ASTERISK OPERATOR}", "'": "\N{PRIME}"}
@@ -32,7 +35,8 @@ def mathml(latex: str) -> str | None:
     Parameters
     ----------
     latex
-        Letters, numbers, brackets, ``_`` and ``^``, and ``\int \iint \sum \mid \, \ldots``.
+        Letters, numbers, brackets, ``_`` and ``^``, and
+        ``\int \iint \sum \frac \mathrm \Bigl \mid \, \ldots``.
 
     Examples
     --------
@@ -63,6 +67,7 @@ def _row(tokens: list[str], at: int) -> tuple[list[str], int]:
             if not found:
                 raise _UnknownFormError(tokens[at])
             tag = "msub" if tokens[at] == "_" else "msup"
+            tag = "munder" if tag == "msub" and "∑" in found[-1] else tag
             index, at = _one(tokens, at + 1)
             found[-1] = f"<{tag}>{found[-1]}{index}</{tag}>"
         else:
@@ -76,6 +81,12 @@ def _one(tokens: list[str], at: int) -> tuple[str, int]:
     if at >= len(tokens):
         raise _UnknownFormError("end")
     token = tokens[at]
+    if token == r"\frac":
+        top, at = _one(tokens, at + 1)
+        bottom, at = _one(tokens, at)
+        return f"<mfrac>{top}{bottom}</mfrac>", at
+    if token in _SIZES:
+        return _one(tokens, at + 1)
     if token == "{":
         inner, end = _row(tokens, at + 1)
         if end >= len(tokens):
@@ -85,6 +96,9 @@ def _one(tokens: list[str], at: int) -> tuple[str, int]:
 
 
 def _atom(token: str) -> str:
+    if token.startswith(r"\mathrm{"):
+        word = re.sub(r"\\(.)", r"\1", token[len(r"\mathrm{") : -1])
+        return f'<mi mathvariant="normal">{escape(word)}</mi>'
     if token in _SPACES:
         return f'<mspace width="{_SPACES[token]}"></mspace>'
     if token in _LARGE:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Cell
 from crossworld.core.identification import Assumption, Identification
+from crossworld.core.identify import words
 from crossworld.core.regime import Draw
 from crossworld.tables.path import Path
 
@@ -17,7 +18,7 @@ def identify(
     intermediate: Sequence[str],
     estimands: Sequence[Estimand],
 ) -> Identification:
-    """Identify effects by adjustment.
+    """Identify effects by adjustment, where the columns' roles are all that is known.
 
     Cells whose treatment and mediators follow one level need no cross-world assumption. A cell
     that mixes levels needs it, and has no answer when the treatment affects a confounder of
@@ -25,6 +26,7 @@ def identify(
     """
     cells = [c for e in estimands for c in e.cells()]
     crossing = [c for c in cells if _crosses_worlds(c)]
+    graph = implied(path, adjust, intermediate)
     if crossing and intermediate:
         listed = ", ".join(f"`{name}`" for name in intermediate)
         verb = "is" if len(intermediate) == 1 else "are"
@@ -39,6 +41,7 @@ def identify(
             ),
             offending=tuple(intermediate),
             instead=("te", "cde", "ide", "iie", "oe"),
+            graph=graph,
         )
     return Identification(
         identified=True,
@@ -46,6 +49,7 @@ def identify(
         adjust=tuple(adjust),
         assumptions=_assumptions(path, adjust, intermediate, bool(crossing)),
         formula=_formula(path, bool(adjust), bool(intermediate)),
+        graph=graph,
     )
 
 
@@ -53,46 +57,47 @@ def _crosses_worlds(cell: Cell) -> bool:
     return any(isinstance(r, Draw) and r.level != cell.treatment for _, r in cell.regimes)
 
 
+def implied(path: Path, adjust: Sequence[str], intermediate: Sequence[str]) -> str:
+    """The graph that the roles stand for, as text that `Graph.parse` reads.
+
+    Many columns of one role are drawn as one node.
+    """
+    covariates = _node("covariates", adjust)
+    between = [_node("intermediate", intermediate)] if intermediate else []
+    blocks = [_node(f"mediators {k + 1}", b) for k, b in enumerate(path.blocks)]
+    a, y = _quoted(path.treatment), _quoted(path.outcome)
+    later = [*between, *blocks, y]
+    lines = [f"{covariates} -> {{{a} {' '.join(later)}}}"] if adjust else []
+    order = [a, *later]
+    lines += [f"{cause} -> {{{' '.join(order[k + 1 :])}}}" for k, cause in enumerate(order[:-1])]
+    lines += [f"{a} [treatment]", *(f"{b} [mediator]" for b in blocks), f"{y} [outcome]"]
+    return "; ".join(lines)
+
+
+def _node(role: str, names: Sequence[str]) -> str:
+    several = role if len(names) > 3 else ", ".join(names)
+    return _quoted(f"{several} ({len(names)} columns)" if len(names) > 3 else several)
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def _assumptions(
     path: Path, adjust: Sequence[str], intermediate: Sequence[str], crossing: bool
 ) -> tuple[Assumption, ...]:
     a, m, y = path.treatment, ", ".join(path.mediators[:6]), path.outcome
-    given = f"given {', '.join(adjust[:12])}" if adjust else "without any covariate"
-    also = f"{given} and {', '.join(intermediate)}" if intermediate else given
+    given = ", ".join(adjust[:12])
+    also = ", ".join(filter(None, [given, *intermediate, a]))
     found = [
-        Assumption(
-            "consistency",
-            f"each unit's {m} and {y} are those of the {a} it received, and "
-            "units do not affect one another",
-        ),
-        Assumption(
-            "no treatment-outcome confounding",
-            f"{given}, nothing unmeasured affects both {a} and {y}",
-        ),
-        Assumption(
-            "no treatment-mediator confounding",
-            f"{given}, nothing unmeasured affects both {a} and {m}",
-        ),
-        Assumption(
-            "no mediator-outcome confounding",
-            f"{also} and {a}, nothing unmeasured affects both {m} and {y}",
-        ),
-        Assumption(
-            "positivity",
-            f"every value of the covariates occurs with both levels of {a}, "
-            f"and with every {m} that the other level brings about",
-            testable=True,
-        ),
+        words.consistency(a, m, y),
+        words.unconfounded(a, y, given, kind="treatment-outcome"),
+        words.unconfounded(a, m, given, kind="treatment-mediator"),
+        words.unconfounded(m, y, also, kind="mediator-outcome"),
+        words.positivity(a, m, given),
     ]
-    if crossing:
-        found.append(
-            Assumption(
-                "no effect of the treatment on a mediator-outcome confounder",
-                f"{a} affects nothing that in turn affects both {m} and {y}, other than through "
-                "the mediators listed; no experiment on the treatment alone can check this",
-            )
-        )
-    return tuple(found)
+    return (*found, words.cross_world(a, m, y)) if crossing else tuple(found)
 
 
 def _formula(path: Path, adjusted: bool, intermediate: bool) -> str:

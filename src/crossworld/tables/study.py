@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,20 @@ from numpy.typing import NDArray
 from crossworld.core.estimand import Estimand
 from crossworld.core.estimate import Codes
 from crossworld.core.expression import Cell
+from crossworld.core.graph.dag import Graph
 from crossworld.core.identification import Identification
+from crossworld.core.identify.roles import Roles
 from crossworld.core.provenance import fingerprint
 from crossworld.core.regime import Draw, Fixed, Level, Random, Regime
 from crossworld.errors import DesignError, SpecError
-from crossworld.tables import roles
+from crossworld.tables import perturb, roles
 from crossworld.tables.frame import Column, Table, read
+from crossworld.tables.graphs import check_graph, choose, identify_by_graph
 from crossworld.tables.identify import identify
 from crossworld.tables.path import Path, parse_path
+
+if TYPE_CHECKING:
+    from crossworld.tables.confounding import Confounding
 
 Array = NDArray[np.float64]
 
@@ -66,6 +73,8 @@ class TableStudy:
     source
         The table it was read from and the rows that were kept (None: all), for columns without
         a role that an estimator asks for by name.
+    graph
+        A causal graph in which the roles were found, that has to identify what is asked.
     """
 
     path: Path
@@ -77,6 +86,7 @@ class TableStudy:
     weights: Array | None = None
     origin: Origin = field(default_factory=Origin)
     source: tuple[Table, NDArray[np.int64] | None] | None = None
+    graph: Roles | None = None
 
     @classmethod
     def from_frame(
@@ -91,6 +101,7 @@ class TableStudy:
         weights: str | None = None,
         missing: Literal["error", "drop"] = "error",
         event: Level | None = None,
+        graph: Graph | str | FilePath | None = None,
     ) -> Self:
         """Read the roles of a table's columns.
 
@@ -115,6 +126,10 @@ class TableStudy:
             ``"error"`` refuses missing values and counts them; ``"drop"`` keeps complete rows.
         event
             The outcome value that counts as 1; needed for a two-valued text outcome.
+        graph
+            A causal graph (file, text or `Graph`) that has to identify every effect asked. Without
+            ``adjust`` the covariates are the smallest set that it gives, and likewise
+            ``intermediate``.
 
         Raises
         ------
@@ -138,6 +153,9 @@ class TableStudy:
         )
         taken = {*adjust, *intermediate, cluster, weights} - {None}
         parsed = parse_path(path, table.names, taken)
+        found = None if graph is None else check_graph(Graph.load(graph), parsed, table.names)
+        if found is not None and not adjust and not intermediate:
+            adjust, intermediate = choose(found)
         roles.check_distinct(parsed, adjust, intermediate)
         used = roles.used(parsed, adjust, intermediate, cluster, weights)
         columns = {name: roles.fetch(table, name, role) for name, role in used.items()}
@@ -174,6 +192,7 @@ class TableStudy:
                 dropped_by,
             ),
             (table, keep),
+            found,
         )
 
     def __len__(self) -> int:
@@ -243,6 +262,8 @@ class TableStudy:
 
     def identify(self, estimands: Sequence[Estimand]) -> Identification:
         """Say under which assumptions the effects follow from the table, or why they do not."""
+        if self.graph is not None:
+            return identify_by_graph(self.graph, self.adjust, self.intermediate, estimands)
         return identify(self.path, self.adjust, self.intermediate, estimands)
 
     def take(self, index: NDArray[np.int64]) -> Self:
@@ -257,6 +278,36 @@ class TableStudy:
             weights=None if self.weights is None else self.weights[index],
             source=None if self.source is None else (self.source[0], _rows(self.source[1], index)),
         )
+
+    def permuted(self, role: str, rng: np.random.Generator) -> Self:
+        """Permute the ``treatment``, ``mediator`` or ``outcome`` over units (and clusters)."""
+        return perturb.permuted(self, role, rng)
+
+    def adjusting(self, columns: Mapping[str, Array]) -> Self:
+        """Adjust for further covariates, each of shape (n,)."""
+        return perturb.adjusting(self, columns)
+
+    def blurred(self, amount: float, rng: np.random.Generator) -> Self:
+        """Measure every covariate with error of ``amount`` standard deviations."""
+        return perturb.blurred(self, amount, rng)
+
+    def confounding(self, rng: np.random.Generator) -> Confounding:
+        """Draw what an unmeasured confounder of any strength is made of."""
+        from crossworld.tables.confounding import confounding
+
+        return confounding(self, rng)
+
+    def benchmarks(self) -> list[dict[str, Any]]:
+        """Partial correlations of each covariate with treatment, mediator and outcome."""
+        from crossworld.tables.confounding import benchmarks
+
+        return benchmarks(self)
+
+    def chances(self) -> dict[str, tuple[Array, Array]]:
+        """Probabilities of the active level, of rows at the reference and at the active level."""
+        from crossworld.tables.propensity import chances
+
+        return chances(self)
 
     def column(self, name: str, role: str) -> Column:
         """Read a column by name, whether it has a role or not.
@@ -312,6 +363,7 @@ class TableStudy:
             "weights": o.weights,
             "missing": None if o.missing == "error" else o.missing,
             "event": o.event,
+            "graph": None if self.graph is None else str(self.graph.graph),
         }
         return {**told, **{k: v for k, v in extra.items() if v is not None}}
 

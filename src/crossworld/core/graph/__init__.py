@@ -1,0 +1,1 @@
+"""Causal graphs: reading them, separating their nodes, projecting out what is unmeasured."""

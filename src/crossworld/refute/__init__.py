@@ -1,0 +1,1 @@
+"""Attempts to break an answer before it is believed."""
