@@ -53,12 +53,24 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.refute.common_cause import RandomCommonCause as RandomCommonCause
+    from crossworld.refute.dummy_outcome import DummyOutcome as DummyOutcome
+    from crossworld.refute.noisy_covariates import NoisyCovariates as NoisyCovariates
+    from crossworld.refute.overlap import Overlap as Overlap
+    from crossworld.refute.placebo import PlaceboTreatment as PlaceboTreatment
+    from crossworld.refute.placebo_mediator import PlaceboMediator as PlaceboMediator
+    from crossworld.refute.subset import DataSubset as DataSubset
+    from crossworld.refute.unmeasured import UnmeasuredConfounder as UnmeasuredConfounder
     from crossworld.spec import load_spec as load_spec
+    from crossworld.tables.auxiliary import Auxiliary as Auxiliary
+    from crossworld.tables.front_door import FrontDoor as FrontDoor
     from crossworld.tables.imputation import Imputation as Imputation
+    from crossworld.tables.interventional import Interventional as Interventional
     from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
     from crossworld.tables.natural_effects import NaturalEffects as NaturalEffects
     from crossworld.tables.regression import Regression as Regression
     from crossworld.tables.riesz import Riesz as Riesz
+    from crossworld.tables.separable import Separable as Separable
     from crossworld.tables.study import TableStudy as TableStudy
     from crossworld.tables.tmle import TMLE as TMLE
     from crossworld.tables.weighting import Weighting as Weighting
@@ -103,18 +115,30 @@ _HOME = {
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
+    "refute.common_cause": ("RandomCommonCause",),
+    "refute.dummy_outcome": ("DummyOutcome",),
+    "refute.noisy_covariates": ("NoisyCovariates",),
+    "refute.overlap": ("Overlap",),
+    "refute.placebo": ("PlaceboTreatment",),
+    "refute.placebo_mediator": ("PlaceboMediator",),
+    "refute.subset": ("DataSubset",),
+    "refute.unmeasured": ("UnmeasuredConfounder",),
     "spec": ("load_spec",),
+    "tables.auxiliary": ("Auxiliary",),
+    "tables.front_door": ("FrontDoor",),
     "tables.imputation": ("Imputation",),
+    "tables.interventional": ("Interventional",),
     "tables.multiply_robust": ("MultiplyRobust",),
     "tables.natural_effects": ("NaturalEffects",),
     "tables.regression": ("Regression",),
     "tables.riesz": ("Riesz",),
+    "tables.separable": ("Separable",),
     "tables.study": ("TableStudy",),
     "tables.tmle": ("TMLE",),
     "tables.weighting": ("Weighting",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = ("datasets", "errors")
+_MODULES = ("datasets", "errors", "sensitivity")
 __all__ = sorted([*_WHERE, *_MODULES, "__version__"])  # noqa: PLE0605
 
 

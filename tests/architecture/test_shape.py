@@ -17,12 +17,13 @@ MOST_LINES, MOST_BODY, MOST_PARAMETERS, MOST_POSITIONAL = 400, 60, 6, 2
 MANY_PARAMETERS = {
     "TableStudy.from_frame": "3.1: the roles of a table",
     "ReasoningStudy.from_cells": "3.1: the roles of a table of readouts",
+    "estimate": "3.1: the verb, with what it may assume and how it is attacked",
     "mediate": "3.3: the flags of the command",
     "identify": "3.3: the flags of the command",
     "collect": "3.3: the flags of the command",
 }
 # **named in a public signature, with the contract that forces it
-NAMED = {"Y", "set_", "CDE", "INT_REF", "four_way"}
+NAMED = {"Y", "set_", "CDE", "INT_REF", "four_way", "SDE", "SIE"}
 
 FILES = sorted(SRC.rglob("*.py"))
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(SRC)))

@@ -49,7 +49,7 @@ def test_a_graph_is_what_it_prints() -> None:
         bidirected=[("m-2", 'say "y"')],
         latent=["u"],
         nodes=["alone"],
-    ).marked("my var", ["m-2"], 'say "y"')
+    ).marked("my var", ["m-2"], outcome='say "y"')
     again = Graph.parse(str(g))
     assert set(again.nodes) == set(g.nodes)
     assert set(again.edges) == set(g.edges)
@@ -142,7 +142,7 @@ def test_the_drawing_holds_every_node_and_tells_roles_apart() -> None:
     g = Graph.parse(
         "x & z -> a".replace(" & ", ", ") + " -> m -> y; a -> y; u [latent]; u -> m; u -> y"
     )
-    svg = g.marked("a", ["m"], "y").svg()
+    svg = g.marked("a", ["m"], outcome="y").svg()
     root = ElementTree.fromstring(svg)
     texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"x", "z", "a", "m", "y", "u", "treatment", "mediator", "outcome", "unmeasured"} <= set(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from crossworld import catalog
 from crossworld.core.effects import CDE, IDE, IIE, INT_MED, NDE, NIE, OE, PNIE, PSE, TE, TNDE
@@ -22,6 +23,7 @@ from crossworld.core.expression import Y
 from crossworld.core.regime import G, M, set_
 from crossworld.core.scores import Scores
 from crossworld.datasets import GENERATORS, Simulated
+from crossworld.datasets.hidden import HIDDEN
 from crossworld.datasets.laws import Gaussian
 from crossworld.tables.study import TableStudy
 
@@ -46,6 +48,8 @@ class Supports:
         scores treat nuisances as known, so theirs is only to first order.
     paths
         Whether it tells ordered mediator blocks apart.
+    asked
+        The effects it answers, where they are not those of its generators.
     """
 
     settings: Mapping[str, Mapping[str, Any]]
@@ -53,6 +57,15 @@ class Supports:
     random: bool = False
     exact: bool = True
     paths: bool = True
+    asked: tuple[Estimand, ...] | None = None
+
+
+class Shrunk(LogisticRegression):
+    """A logistic curve whose penalty is a share of the weights, so that their scale is nothing."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: Any = None) -> Shrunk:
+        held = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+        return super().fit(X, y, sample_weight=held / held.sum())
 
 
 CROSSED = {"interaction": True}
@@ -60,8 +73,21 @@ MODIFIED = {"formula": "y ~ a0 * a1 * x"}
 WEIGHTED = {**MODIFIED, "kind": "weighting"}
 LINEAR = {"outcome": "linear", "treatment": "logistic", "folds": "fold"}
 LOGISTIC = {**LINEAR, "outcome": "logistic"}
+SHRUNK = Shrunk(C=1e4, tol=1e-10, max_iter=2000, solver="newton-cholesky")
 BALANCED = {"outcome": "linear", "folds": "fold"}
 KNOWN: dict[str, Supports] = {
+    "FrontDoor": Supports({"front_door": LINEAR}, exact=False, asked=(TE,)),
+    "Separable": Supports(
+        {"linear": LINEAR, "separable": {**LINEAR, "assign": {"l": "direct"}}},
+        exact=False,
+        asked=(TE, NDE, NIE, TNDE, PNIE),
+    ),
+    "Interventional": Supports(
+        # replicates may separate the few rows of an arm, which a penalty lets pass
+        {"linear": LINEAR, "clustered": LINEAR, "intermediate": {**LINEAR, "treatment": SHRUNK}},
+        exact=False,
+    ),
+    "Auxiliary": Supports({}),  # it needs a second table: tests/tables/test_auxiliary.py
     "Riesz": Supports(
         {
             "linear": BALANCED,
@@ -211,13 +237,15 @@ class Case:
 
     def draw(self, n: int, seed: int) -> Simulated:
         """Data with a column of fold ids, which travel with their rows and keep clusters whole."""
-        data = GENERATORS[self.generator](n=n, seed=seed)
+        data = (GENERATORS | HIDDEN)[self.generator](n=n, seed=seed)
         unit = np.arange(n) if data.cluster is None else data.frame[data.cluster]
         return replace(data, frame={**data.frame, "fold": unit % 3})
 
     @property
     def questions(self) -> tuple[Estimand, ...]:
         """The effects this generator has an answer for."""
+        if self.claims.asked is not None:
+            return self.claims.asked
         model = self.draw(10, 0).model
         found = INTERVENTIONAL if model.intermediate else NATURAL
         if not self.claims.random and not model.intermediate:

@@ -22,6 +22,23 @@ ReportFile = Annotated[
     typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report."),
 ]
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the estimator; repeatable."),
+]
+InferenceName = Annotated[
+    str, typer.Option(help="Wald, Bootstrap, Simulation, Multiplier [Wald; Bootstrap with --draws]")
+]
+GraphText = Annotated[
+    str, typer.Option(help="A causal graph (file or text) that has to identify the effects.")
+]
+Assume = Annotated[
+    bool, typer.Option("--assume", help="Estimate effects the graph does not identify.")
+]
+RefuterNames = Annotated[
+    str, typer.Option(help="Attempts to break the answer: placebo,subset,... or all.")
+]
+
 
 def mediate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A csv or parquet file.")],
@@ -43,16 +60,8 @@ def mediate(
     missing: Annotated[str, typer.Option(help="What to do with missing values: error, drop.")] = "",
     event: Annotated[str, typer.Option(help="Outcome value that counts as 1.")] = "",
     estimator: Annotated[str, typer.Option(help="Name of the estimator.")] = "Regression",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Set a field of the estimator; repeatable."
-        ),
-    ] = None,
-    inference: Annotated[
-        str,
-        typer.Option(help="Wald, Bootstrap, Simulation, Multiplier [Wald; Bootstrap with --draws]"),
-    ] = "",
+    set_: Settings = None,
+    inference: InferenceName = "",
     draws: Annotated[int | None, typer.Option(help="Replicates of any inference but Wald.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the replicates.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads for the replicates.")] = None,
@@ -60,42 +69,35 @@ def mediate(
     effects: Annotated[
         str, typer.Option(help="te,nde,nie,tnde,pnie,pm,cde(m=0),... or expressions over cells.")
     ] = "te,nde,nie",
-    graph: Annotated[
-        str, typer.Option(help="A causal graph (file or text) that has to identify the effects.")
-    ] = "",
-    assume: Annotated[
-        bool, typer.Option("--assume", help="Estimate effects the graph does not identify.")
-    ] = False,
-    refute: Annotated[
-        str, typer.Option(help="Attempts to break the answer: placebo,subset,... or all.")
-    ] = "",
+    graph: GraphText = "",
+    assume: Assume = False,
+    refute: RefuterNames = "",
     json_file: JsonFile = None,
     report_file: ReportFile = None,
 ) -> None:
     """Estimate direct and indirect effects from a table."""
-    study: dict[str, Any] = {"data": str(data), "path": path}
-    lists = {"adjust": adjust, "intermediate": intermediate}
-    study |= {name: split(text) for name, text in lists.items() if text}
     texts = {"cluster": cluster, "weights": weights, "missing": missing, "graph": graph}
+    study: dict[str, Any] = {"data": str(data), "path": path}
+    study |= {k: split(v) for k, v in (("adjust", adjust), ("intermediate", intermediate)) if v}
     study |= {name: text for name, text in texts.items() if text}
     study |= {"event": label(event)} if event else {}
     study |= {"levels": [label(v) for v in split(levels)]} if levels else {}
+    ask = {"effects": split(effects), "level": level, "refute": split(refute), "assume": assume}
     measured = {"draws": draws, "seed": seed, "workers": workers}
-    replicates = {name: number for name, number in measured.items() if number is not None}
-    name = inference or ("Bootstrap" if replicates else "Wald")
     document = {
         "study": study,
         "estimator": {"name": estimator, **assignments(set_ or [])},
-        "inference": {"name": name, **replicates},
-        "ask": {
-            "effects": split(effects),
-            "level": level,
-            "refute": split(refute),
-            "assume": assume,
-        },
+        "inference": _inference(inference, measured),
+        "ask": ask,
     }
     check_writable((data,), json_file, report_file)
     _finish(from_document(document, Path()), json_file, report_file)
+
+
+def _inference(name: str, measured: dict[str, int | None]) -> dict[str, Any]:
+    """Wald unless replicates are asked for."""
+    told = {key: number for key, number in measured.items() if number is not None}
+    return {"name": name or ("Bootstrap" if told else "Wald"), **told}
 
 
 def run(

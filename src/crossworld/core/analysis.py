@@ -101,9 +101,10 @@ class Analysis(Generic[S]):
         table = self._table(inferred, licence, bound, perf_counter() - start)
         if not self.refuters:
             return table
-        found = [r.to_dict() for each in self.refuters for r in each.refute(self, table)]
+        plain = replace(self, refuters=())
+        attacked: EffectTable = late("refute.run").refute(plain, self.refuters, result=table)
         told = {**table.provenance, "seconds": perf_counter() - start}
-        return replace(table, refutations=tuple(found), provenance=told)
+        return replace(attacked, spec=table.spec, provenance=told)
 
     def identify(self, bound: Sequence[Estimand]) -> Identification:
         """Say why the effects have an answer; refuse them when they have none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,26 @@ class EffectTable:
                 f"{span:>24}  {probability(r.p_value):>8}"
             )
         lines += [f"! {text}" for text in self.warnings]
-        return "\n".join(lines)
+        return "\n".join([*lines, *verdicts(self.refutations)])
+
+
+def verdicts(refutations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line per attempt to break the answer: what held, what did not, what is undecided."""
+    words = {True: "held", False: "did not hold", None: "no verdict"}
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in refutations:
+        verdict = words.get(one.get("passed"), "no verdict")
+        found.setdefault(str(one.get("name")), {}).setdefault(verdict, []).append(
+            str(one.get("term") or "")
+        )
+    if not found:
+        return []
+    width = max(map(len, found))
+    lines = ["", "attempts to break it"]
+    for name, told in found.items():
+        parts = [f"{v} {', '.join(filter(None, terms))}".strip() for v, terms in told.items()]
+        lines.append(f"{name:<{width}}  {'; '.join(parts)}")
+    return lines
 
 
 def _effect(row: Mapping[str, Any]) -> Effect:

@@ -10,6 +10,11 @@ Examples
 1.64
 """
 
+from crossworld.datasets.hidden import HIDDEN as HIDDEN
+from crossworld.datasets.hidden import Hidden as Hidden
+from crossworld.datasets.hidden import auxiliary as auxiliary
+from crossworld.datasets.hidden import front_door as front_door
+from crossworld.datasets.hidden import separable as separable
 from crossworld.datasets.shipped import diabetes as diabetes
 from crossworld.datasets.simulate import GENERATORS as GENERATORS
 from crossworld.datasets.simulate import Simulated as Simulated

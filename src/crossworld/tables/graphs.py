@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from crossworld.core.effects import IIE, NDE, NIE, TE
@@ -10,7 +10,9 @@ from crossworld.core.estimand import Estimand
 from crossworld.core.graph.dag import Graph
 from crossworld.core.identification import Identification
 from crossworld.core.identify import words
+from crossworld.core.identify.frontdoor import missed
 from crossworld.core.identify.roles import Roles, roles
+from crossworld.core.identify.separable import SDE, SIE
 from crossworld.core.identify.sequential import confounders, sequential
 from crossworld.core.identify.verdict import verdict
 from crossworld.errors import DesignError, hint
@@ -57,7 +59,7 @@ def identify_by_graph(
     estimands: Sequence[Estimand],
 ) -> Identification:
     """Identify every effect with the study's covariates, or say which one they do not give."""
-    marked = str(found.graph.marked(found.treatment, found.mediators, found.outcome))
+    marked = str(found.graph.marked(found.treatment, found.mediators, outcome=found.outcome))
     licences = []
     for effect in estimands:
         licence = verdict(found, effect, adjust)
@@ -71,3 +73,22 @@ def identify_by_graph(
     formulas = [v.formula for v in licences if v.formula]
     parts = dict.fromkeys(p.strip() for f in formulas for p in f.split(r",\qquad"))
     return replace(most, adjust=tuple(adjust), formula=r",\qquad ".join(parts), graph=marked)
+
+
+def front_door_obstacle(found: Roles | None, adjust: Sequence[str]) -> str | None:
+    """Why a study's graph, where it has one, does not meet the front-door criterion."""
+    return None if found is None else missed(found, adjust)
+
+
+def separable_obstacle(
+    found: Roles | None, adjust: Sequence[str], components: Mapping[str, str]
+) -> Identification | None:
+    """A graph's refusal of separable effects with these components, or None."""
+    if found is None:
+        return None
+    own = {n: p for n, p in components.items() if n in found.graph.children[found.treatment]}
+    for build in (SDE, SIE):
+        licence = verdict(found, build(**own), adjust)  # type: ignore[arg-type]
+        if not licence.identified:
+            return licence
+    return None

@@ -147,10 +147,8 @@ class TableStudy:
         if missing not in ("error", "drop"):
             raise SpecError.unknown("value of missing", str(missing), ("error", "drop"))
         table = read(frame)
-        adjust, intermediate = (
-            roles.names(adjust, "adjust"),
-            roles.names(intermediate, "intermediate"),
-        )
+        adjust = roles.names(adjust, "adjust")
+        intermediate = roles.names(intermediate, "intermediate")
         taken = {*adjust, *intermediate, cluster, weights} - {None}
         parsed = parse_path(path, table.names, taken)
         found = None if graph is None else check_graph(Graph.load(graph), parsed, table.names)
@@ -172,6 +170,8 @@ class TableStudy:
         pair = roles.levels(columns[parsed.treatment], parsed.treatment, levels)
         row_weights = roles.weights(columns, weights)
         roles.check_arms(columns[parsed.treatment], parsed.treatment, pair, row_weights)
+        read_as = (path, cluster, weights, missing, event)
+        origin = Origin(table.source, table.file_sha256, *read_as, n_all - n, dropped_by)
         return cls(
             parsed,
             {name: columns[name] for name in used if used[name] not in ("cluster", "weights")},
@@ -180,17 +180,7 @@ class TableStudy:
             intermediate,
             roles.clusters(columns, cluster),
             row_weights,
-            Origin(
-                table.source,
-                table.file_sha256,
-                path,
-                cluster,
-                weights,
-                missing,
-                event,
-                n_all - n,
-                dropped_by,
-            ),
+            origin,
             (table, keep),
             found,
         )

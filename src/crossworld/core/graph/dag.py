@@ -177,7 +177,7 @@ class Graph:
         """Return the same graph with more nodes unmeasured."""
         return replace(self, latent=self.latent | frozenset(names))
 
-    def marked(self, treatment: str, mediators: Sequence[str], outcome: str) -> Graph:
+    def marked(self, treatment: str, mediators: Sequence[str], *, outcome: str) -> Graph:
         """Return the same graph with its roles marked."""
         return replace(self, treatment=treatment, mediators=tuple(mediators), outcome=outcome)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from crossworld.core.graph.dag import Edge, Graph
@@ -63,17 +62,17 @@ def _refuse(text: str, at: int, why: str) -> NoReturn:
     )
 
 
-@dataclass(slots=True)
 class _Reader:
     """The state of reading one text."""
 
-    text: str
-    tokens: list[Token]
-    at: int = 0
-    nodes: dict[str, None] = field(default_factory=dict)
-    edges: dict[Edge, None] = field(default_factory=dict)
-    both: dict[Edge, None] = field(default_factory=dict)
-    marks: dict[str, set[str]] = field(default_factory=dict)
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.at = 0
+        self.nodes: dict[str, None] = {}
+        self.edges: dict[Edge, None] = {}
+        self.both: dict[Edge, None] = {}
+        self.marks: dict[str, set[str]] = {}
 
     def document(self) -> None:
         self._skip("\n;")

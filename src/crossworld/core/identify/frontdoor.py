@@ -33,6 +33,21 @@ def front_door(roles: Roles) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     return None
 
 
+def missed(roles: Roles, given: Sequence[str]) -> str | None:
+    """Say which part of the criterion the mediators miss given these covariates, or None."""
+    mixed, a, y = roles.mixed, roles.treatment, roles.outcome
+    middle, held = frozenset(roles.mediators), frozenset(given)
+    listed = ", ".join(roles.mediators)
+    if y in mixed.descendants([a], frozenset(mixed.order) - middle):
+        return f"a directed path leads from {a} to {y} around {listed}"
+    first = mixed.without((a, c) for c in mixed.children[a]).open_path([a], middle, held)
+    if first:
+        return f"the path {' - '.join(first)} confounds {a} and {listed}"
+    cut = mixed.without((m, c) for m in middle for c in mixed.children[m])
+    second = cut.open_path(middle, [y], held | {a})
+    return f"the path {' - '.join(second)} confounds {listed} and {y}" if second else None
+
+
 def _covariates(
     mixed: Mixed, a: str, middle: Names, y: str, *, pool: Sequence[str]
 ) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""SeparableEffect effects: the treatment split into a part for each route (the interventionist view)."""
+"""Separable effects: the treatment split into a part for each route (the interventionist view)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def _checked(part: Part, components: Mapping[str, str]) -> SeparableEffect:
     return SeparableEffect(part, pairs)  # type: ignore[arg-type]
 
 
-def assigned(question: SeparableEffect, roles: Roles) -> tuple[tuple[World, World], tuple[str, ...]]:
+def assigned(
+    question: SeparableEffect, roles: Roles
+) -> tuple[tuple[World, World], tuple[str, ...]]:
     """The two worlds of the contrast, and the nodes that still need a component."""
     if not roles.mediators:
         raise DesignError(f"{question.name} needs mediators; say which nodes they are")

@@ -91,7 +91,7 @@ def identify(
     'unmeasured mediator-outcome confounding: '
     """
     found = roles(Graph.load(graph), treatment=treatment, mediators=mediators, outcome=outcome)
-    marked = found.graph.marked(found.treatment, found.mediators, found.outcome)
+    marked = found.graph.marked(found.treatment, found.mediators, outcome=found.outcome)
     return replace(verdict(found, effect, adjust), graph=str(marked))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import EstimationError, SpecError
+from crossworld.tables.robust import reuse
+from crossworld.tables.robust.stack import Plan, StackClassifier, StackRegressor
 
 Array = NDArray[np.float64]
 NAMES = ("linear", "logistic", "boosting", "forest", "auto")
@@ -144,13 +146,13 @@ def _auto(probability: bool, rows: int, seed: int) -> Any:
     """Stack of the penalised linear model and boosting; the linear one alone when rows are few."""
     if rows < SMALL:
         return _penalised(probability)
-    from sklearn.ensemble import StackingClassifier, StackingRegressor
-    from sklearn.linear_model import LinearRegression, LogisticRegression
+    parts = (_penalised(probability), _boosting(probability, seed))
+    made = StackClassifier if probability else StackRegressor
+    return made(Plan(parts, _fit_part, seed))
 
-    parts = [("linear", _penalised(probability)), ("boosting", _boosting(probability, seed))]
-    if probability:
-        return StackingClassifier(parts, LogisticRegression(C=np.inf), cv=3)
-    return StackingRegressor(parts, LinearRegression(positive=True), cv=3)
+
+def _fit_part(learner: Any, x: Array, y: Array, weights: Array | None) -> Any:
+    return _fit(learner, x, y, weights, "stacked")
 
 
 def is_classifier(learner: Any) -> bool:
@@ -161,6 +163,8 @@ def is_classifier(learner: Any) -> bool:
 def fit(learner: Any, x: Array, y: Array, weights: Array | None, role: str) -> Any:
     """Fit a learner, with row weights where it takes them.
 
+    Inside `crossworld.tables.robust.reuse.remembering` a fit to the same numbers is returned again.
+
     Raises
     ------
     SpecError
@@ -168,6 +172,18 @@ def fit(learner: Any, x: Array, y: Array, weights: Array | None, role: str) -> A
     EstimationError
         If the learner fails.
     """
+    fits = reuse.active()
+    key = None if fits is None else reuse.digest(learner, x, y, weights)
+    if fits is None or key is None:
+        return _fit(learner, x, y, weights, role)
+    fitted = fits.find(key)
+    if fitted is None:
+        fitted = _fit(learner, x, y, weights, role)
+        fits.keep(key, fitted)
+    return fitted
+
+
+def _fit(learner: Any, x: Array, y: Array, weights: Array | None, role: str) -> Any:
     options: dict[str, Any] = {}
     if weights is not None:
         options = _weight_options(learner, weights, role)

@@ -8,6 +8,7 @@ over runs of mediators back to the first ``ends[0]`` blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -188,7 +189,9 @@ def cross_fit(
     else:
         from joblib import Parallel, delayed
 
-        parts = Parallel(n_jobs=workers, prefer="threads")(delayed(one)(f) for f in folds)
+        parts = Parallel(n_jobs=workers, prefer="threads")(
+            delayed(copy_context().run)(one, f) for f in folds
+        )
     found: dict[Key, Array] = {}
     for test, predictions, _ in parts:
         for key, values in predictions.items():

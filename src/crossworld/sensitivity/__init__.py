@@ -1,0 +1,30 @@
+"""Sensitivity analyses: how strong a violated assumption must be to change the answer."""
+
+from crossworld.sensitivity.bias_formulas import BiasFormulas as BiasFormulas
+from crossworld.sensitivity.bias_formulas import bias_formulas as bias_formulas
+from crossworld.sensitivity.contour import Contours as Contours
+from crossworld.sensitivity.ding_vanderweele import DingVanderWeele as DingVanderWeele
+from crossworld.sensitivity.ding_vanderweele import bounding_factor as bounding_factor
+from crossworld.sensitivity.ding_vanderweele import ding_vanderweele as ding_vanderweele
+from crossworld.sensitivity.evalues import EValue as EValue
+from crossworld.sensitivity.evalues import EValues as EValues
+from crossworld.sensitivity.evalues import evalue as evalue
+from crossworld.sensitivity.evalues import evalues as evalues
+from crossworld.sensitivity.evalues import strength as strength
+from crossworld.sensitivity.information import InformationBounds as InformationBounds
+from crossworld.sensitivity.information import information_bounds as information_bounds
+from crossworld.sensitivity.interval import Bounds as Bounds
+from crossworld.sensitivity.interval import BoundsTable as BoundsTable
+from crossworld.sensitivity.linear_coefficient import Coefficient as Coefficient
+from crossworld.sensitivity.linear_omitted import LinearOmitted as LinearOmitted
+from crossworld.sensitivity.linear_omitted import linear_omitted as linear_omitted
+from crossworld.sensitivity.marginal import MarginalBounds as MarginalBounds
+from crossworld.sensitivity.marginal import marginal_bounds as marginal_bounds
+from crossworld.sensitivity.omitted import OmittedConfounding as OmittedConfounding
+from crossworld.sensitivity.omitted import omitted_confounding as omitted_confounding
+from crossworld.sensitivity.omitted_effect import Benchmark as Benchmark
+from crossworld.sensitivity.omitted_effect import OmittedEffect as OmittedEffect
+from crossworld.sensitivity.omitted_effect import Strength as Strength
+from crossworld.sensitivity.rho import RhoSensitivity as RhoSensitivity
+from crossworld.sensitivity.rho import rho as rho
+from crossworld.sensitivity.support import support_bounds as support_bounds
