@@ -6,6 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crossworld.compare.multiverse import Multiverse as Multiverse
+    from crossworld.compare.multiverse import multiverse as multiverse
+    from crossworld.compare.naive import NaiveComparison as NaiveComparison
+    from crossworld.compare.naive import naive as naive
     from crossworld.core.analysis import Analysis as Analysis
     from crossworld.core.analysis import contrast as contrast
     from crossworld.core.analysis import estimate as estimate
@@ -55,6 +59,10 @@ if TYPE_CHECKING:
     from crossworld.infer.wald import Wald as Wald
     from crossworld.refute.common_cause import RandomCommonCause as RandomCommonCause
     from crossworld.refute.dummy_outcome import DummyOutcome as DummyOutcome
+    from crossworld.refute.identifying_assumptions import (
+        IdentifyingAssumptions as IdentifyingAssumptions,
+    )
+    from crossworld.refute.misspecification import Misspecification as Misspecification
     from crossworld.refute.noisy_covariates import NoisyCovariates as NoisyCovariates
     from crossworld.refute.overlap import Overlap as Overlap
     from crossworld.refute.placebo import PlaceboTreatment as PlaceboTreatment
@@ -76,6 +84,8 @@ if TYPE_CHECKING:
     from crossworld.tables.weighting import Weighting as Weighting
 
 _HOME = {
+    "compare.multiverse": ("Multiverse", "multiverse"),
+    "compare.naive": ("NaiveComparison", "naive"),
     "core.analysis": ("Analysis", "contrast", "estimate"),
     "core.effects": (
         "CDE",
@@ -117,6 +127,8 @@ _HOME = {
     "infer.wald": ("Wald",),
     "refute.common_cause": ("RandomCommonCause",),
     "refute.dummy_outcome": ("DummyOutcome",),
+    "refute.identifying_assumptions": ("IdentifyingAssumptions",),
+    "refute.misspecification": ("Misspecification",),
     "refute.noisy_covariates": ("NoisyCovariates",),
     "refute.overlap": ("Overlap",),
     "refute.placebo": ("PlaceboTreatment",),

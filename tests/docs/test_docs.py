@@ -121,10 +121,15 @@ def shown(file: Path) -> Iterator[list[str]]:
     """Every command of the sh blocks, as words."""
     for block in blocks(file, "sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|;|\|", line):
-                words = shlex.split(part, comments=True)
-                if words:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="&;|")
+            lexer.whitespace_split = True
+            words: list[str] = []
+            for word in [*lexer, ";"]:
+                if word.strip("&;|"):
+                    words.append(word)
+                elif words:
                     yield words
+                    words = []
 
 
 @every_file
@@ -190,7 +195,7 @@ def test_specs_and_documents_are_well_formed(file: Path) -> None:
         document = tomllib.loads(block.text)
         assert set(document) <= set(SECTIONS)
         assert set(document.get("study", {})) <= roles
-        assert set(document.get("ask", {})) <= {"effects", "refute", "level"}
+        assert set(document.get("ask", {})) <= {"effects", "refute", "level", "assume"}
         for section in ("estimator", "inference"):
             held = dict(document.get(section, {"name": "Regression"}))
             known = {f.name for f in fields(classes[held.pop("name")])}

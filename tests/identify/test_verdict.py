@@ -90,7 +90,8 @@ def test_minimal_sets_and_the_efficient_one() -> None:
     found = of("z1 -> a; z1 -> z2; z2 -> y; a -> m -> y; w -> a; v -> y", xw.TE, ())
     assert found.sets == (("z1",), ("z2",))
     assert set(found.efficient) == {"z2", "v"}
-    assert of("a -> m -> y; a -> y; v -> y; k -> m", xw.NIE).efficient == ("v",)
+    assert of("v -> a; a -> m -> y; a -> y", xw.NIE).efficient == ()
+    assert of("a -> m -> y; a -> y; v -> y", xw.NIE).efficient is None
 
 
 def test_covariates_can_be_checked() -> None:

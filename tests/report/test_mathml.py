@@ -49,6 +49,8 @@ def test_the_source_goes_with_it() -> None:
     assert note is not None and note.text == r"a < b \, c"
 
 
-@pytest.mark.parametrize("latex", [r"\sqrt{a}", r"\frac{a}", "{a", "a}", "_b", "a_", "a & b", "", "<é>"])
+@pytest.mark.parametrize(
+    "latex", [r"\sqrt{a}", r"\frac{a}", "{a", "a}", "_b", "a_", "a & b", "", "<é>"]
+)
 def test_unknown_forms_are_none(latex: str) -> None:
     assert mathml(latex) is None

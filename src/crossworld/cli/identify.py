@@ -87,7 +87,7 @@ def licence(effect: str, found: Identification) -> str:
         lines += [f"  and {more} more"] if more > 0 else []
     if found.efficient is not None:
         lines += ["", f"most efficient: {', '.join(found.efficient) or 'nothing'}"]
-    elif found.by == "adjustment" and len(found.sets) > 1:
+    elif found.by == "adjustment" and found.sets:
         lines += ["", "which set is most efficient depends on the law, not on the graph alone"]
     lines += ["", "formula"]
     lines += [f"  {part.strip()}" for part in (found.formula or "").split(r",\qquad")]

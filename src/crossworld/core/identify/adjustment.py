@@ -127,19 +127,24 @@ def _efficient(
 ) -> tuple[str, ...] | None:
     """The set that beats every other, if the graph alone can tell.
 
-    Adding T to Z lowers the variance when T is independent of treatment and mediators given Z;
-    leaving S out of it lowers the variance when S is independent of mediators and outcome given
-    the treatment and the rest (Rotnitzky and Smucler 2020 for one treatment).
+    Leaving S out of Z lowers the variance bound when S is independent of mediators and outcome
+    given the treatment and the rest. Adding T to Z lowers it when T is independent of the causes
+    given Z and one intervention is made (Rotnitzky and Smucler 2020); for natural effects T may
+    raise it, so there a set is best only when nothing else tells of mediators or outcome.
     """
     causes = frozenset().union(*(c for c, _ in needs))
-    effects = frozenset(e for _, e in needs)
-    middle = sort(mixed, causes - {treatment})
-    results = sort(mixed, effects | set(middle))
-    grown = {_precise(mixed, needs, frozenset(s), allowed, causes) for s in minimal}
+    last = needs[-1][1]
+    if len(needs) > 1:
+        ends = sort(mixed, frozenset(e for _, e in needs))
+        only = frozenset(minimal[0])
+        others = allowed - only
+        idle = all(mixed.separated([v], ends, only | {treatment}) for v in others)
+        return minimal[0] if len(minimal) == 1 and idle else None
+    grown = {_precise(mixed, needs[0], frozenset(s), allowed) for s in minimal}
 
     def beats(one: Names, other: Names) -> bool:
         gain = mixed.separated(one - other, causes, other)
-        return gain and mixed.separated(other - one, results, one | {treatment})
+        return gain and mixed.separated(other - one, [last], one | causes)
 
     for one in sorted(grown, key=lambda s: (len(s), sort(mixed, s))):
         if all(one == other or beats(one, other) for other in grown):
@@ -147,16 +152,14 @@ def _efficient(
     return None
 
 
-def _precise(
-    mixed: Mixed, needs: Sequence[Need], chosen: Names, allowed: Names, causes: Names
-) -> Names:
-    """Add every covariate that predicts the outcome and nothing before it."""
-    last = needs[-1][1]
+def _precise(mixed: Mixed, need: Need, chosen: Names, allowed: Names) -> Names:
+    """Add every covariate that predicts the outcome alone; drop what then tells nothing of it."""
+    causes, last = need
     held = chosen
     for v in sort(mixed, allowed - chosen)[::-1]:
         adds = mixed.separated([v], causes, held)
         tells = not mixed.separated([v], [last], held | causes)
-        if adds and tells and blocks(mixed, needs, held | {v}):
+        if adds and tells and blocks(mixed, [need], held | {v}):
             held |= {v}
     kept = set(held)
     for v in sort(mixed, held - chosen):

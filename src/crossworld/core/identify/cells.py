@@ -12,9 +12,11 @@ from crossworld.core.identify.functional import (
     At,
     Functional,
     Prob,
+    Sum,
     free,
     kernel,
     mean_of,
+    product,
     sort,
 )
 from crossworld.core.identify.roles import Roles
@@ -68,7 +70,14 @@ def functional(roles: Roles, asked: World) -> Functional | Obstacle:
         level = next(iter(into.values()), asked.treatment)
         values = {roles.treatment: level, **asked.fixed}
         factors += [_at(f, values) for f in law.factors.values()]
-    return mean_of(y, _last_first(mixed, factors), sort(mixed, inner - {y})[::-1])
+    mean = mean_of(y, _last_first(mixed, factors), sort(mixed, inner - {y})[::-1])
+    return _closed(mixed, mean)
+
+
+def _closed(mixed: Mixed, f: Functional) -> Functional:
+    """Average over nodes that a kernel names and does not depend on (a Verma constraint)."""
+    left = sort(mixed, free(f))
+    return Sum(left, product([Prob(left), f])) if left else f
 
 
 def _at(f: Functional, values: Mapping[str, Level]) -> Functional:
@@ -149,7 +158,7 @@ def interventional(roles: Roles, asked: World, given: Names) -> Functional | Obs
             draws.append(At(law_of, ((a, level),)))
     over = sort(mixed, (inner - {y}) | set(asked.random))[::-1]
     ordered = [*_last_first(mixed, factors), *draws]
-    return mean_of(y, ordered, over)
+    return _closed(mixed, mean_of(y, ordered, over))
 
 
 def _why_random(roles: Roles, asked: World) -> Obstacle:

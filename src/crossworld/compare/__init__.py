@@ -1,0 +1,1 @@
+"""Beside the answer: naive comparisons, and the same effect under other choices."""
