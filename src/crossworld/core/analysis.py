@@ -102,7 +102,9 @@ class Analysis(Generic[S]):
         if not self.refuters:
             return table
         plain = replace(self, refuters=())
-        attacked: EffectTable = late("refute.run").refute(plain, self.refuters, result=table)
+        workers = getattr(self.inference, "workers", 1)
+        run = late("refute.run").refute
+        attacked: EffectTable = run(plain, self.refuters, result=table, workers=workers)
         told = {**table.provenance, "seconds": perf_counter() - start}
         return replace(attacked, spec=table.spec, provenance=told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from crossworld.core.late import late
 from crossworld.errors import DesignError, hint
 
 Edge = tuple[str, str]
+_GML = re.compile(r"\s*(?:Creator.*\s+)?graph\s*\[\s*(?:directed|multigraph|node)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Graph:
 
     @classmethod
     def parse(cls, text: str) -> Graph:
-        """Read a graph from text: our own syntax, DOT, or dagitty.
+        """Read a graph from text: our own syntax, DOT, dagitty or GML.
 
         Parameters
         ----------
@@ -116,18 +118,23 @@ class Graph:
         DesignError
             If the text cannot be read; the message shows where.
         """
-        graph: Graph = late("core.graph.text").read(text)
+        is_gml = isinstance(text, str) and _GML.match(text)
+        graph: Graph = (
+            late("interop.graphs").from_gml(text) if is_gml else late("core.graph.text").read(text)
+        )
         return graph
 
     @classmethod
-    def load(cls, source: str | Path | Graph) -> Graph:
-        """Read a graph from a file or from text; a graph is returned as it is."""
+    def load(cls, source: Any) -> Graph:
+        """Read a graph from a file, a text, or an object of networkx, DoWhy or y0.
+
+        A graph is returned as it is.
+        """
         if isinstance(source, Graph):
             return source
         if not isinstance(source, str | Path):
-            raise DesignError(
-                f"a graph is a file, a text such as 'a -> m -> y', or a Graph; got {source!r}"
-            )
+            held: Graph = late("interop.graphs").load(source)
+            return held
         text = str(source)
         try:
             is_file = "\n" not in text and len(text) < 1000 and Path(text).is_file()
@@ -138,7 +145,9 @@ class Graph:
                 return cls.parse(Path(text).read_text(encoding="utf-8-sig"))
             except UnicodeDecodeError as error:
                 raise DesignError(f"{text!r} cannot be read as text: {error}") from None
-        if isinstance(source, Path) or not any(mark in text for mark in ("->", "<-", "{", "--")):
+        if isinstance(source, Path) or not any(
+            mark in text for mark in ("->", "<-", "{", "--", "[")
+        ):
             raise DesignError(
                 f"there is no graph file {text[:200]!r}, and it is no graph such as 'a -> m -> y'"
             )
