@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from crossworld.refute.unmeasured import UnmeasuredConfounder as UnmeasuredConfounder
     from crossworld.spec import load_spec as load_spec
     from crossworld.tables.auxiliary import Auxiliary as Auxiliary
+    from crossworld.tables.encouragement import Encouragement as Encouragement
     from crossworld.tables.front_door import FrontDoor as FrontDoor
     from crossworld.tables.imputation import Imputation as Imputation
     from crossworld.tables.interventional import Interventional as Interventional
@@ -137,6 +138,7 @@ _HOME = {
     "refute.unmeasured": ("UnmeasuredConfounder",),
     "spec": ("load_spec",),
     "tables.auxiliary": ("Auxiliary",),
+    "tables.encouragement": ("Encouragement",),
     "tables.front_door": ("FrontDoor",),
     "tables.imputation": ("Imputation",),
     "tables.interventional": ("Interventional",),

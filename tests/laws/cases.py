@@ -87,6 +87,7 @@ KNOWN: dict[str, Supports] = {
         {"linear": LINEAR, "clustered": LINEAR, "intermediate": {**LINEAR, "treatment": SHRUNK}},
         exact=False,
     ),
+    "Encouragement": Supports({}),  # likewise: tests/tables/test_encouragement.py
     "Auxiliary": Supports({}),  # it needs a second table: tests/tables/test_auxiliary.py
     "Riesz": Supports(
         {
