@@ -66,7 +66,10 @@ class Family:
 
 
 def family(graph: Graph, rng: np.random.Generator) -> Family:
-    """Draw the functions of a family; the constants among them keep every value possible."""
+    """Draw the functions of a family.
+
+    Constants among them keep every value possible; copies of each parent make strong models.
+    """
     order = topological(graph.nodes, graph.parents)
     found = {}
     for v in order:
@@ -75,6 +78,8 @@ def family(graph: Graph, rng: np.random.Generator) -> Family:
         table = rng.integers(0, size, size=(FUNCTIONS, *shape))
         for value in range(size):
             table[value] = value
+        for k in range(len(shape)):
+            table[size + k] = np.minimum(np.indices(shape)[k], size - 1)
         found[v] = table
     return Family(graph, order, found)
 
@@ -267,36 +272,47 @@ def _tangent(f: Family, keys: tuple[str, ...]) -> Array:
     return out
 
 
-def pair(graph: Graph, name: str, rng: np.random.Generator, tries: int = 4) -> tuple[float, float]:
+def pair(graph: Graph, name: str, rng: np.random.Generator, tries: int = 12) -> tuple[float, float]:
     """Two models: how far apart their observed laws (at most) and their effects (at least) are."""
     best = (np.inf, 0.0)
     for _ in range(tries):
         f = family(graph, rng)
         weights = f.random(rng)
-        keys = f.order
-        start = _pack(weights, keys)
+        start = _pack(weights, f.order)
         law, truth = observed(f, weights).ravel(), effect(f, weights, name)
-        inside = _tangent(f, keys)
-        jacobian, slope = _slopes(f, keys, start, name)
-        flat = jacobian @ inside
-        free = inside @ slope
-        free = free - np.linalg.pinv(flat, rcond=1e-10) @ (flat @ free)
-        if np.linalg.norm(free) < 1e-7:
-            continue
-        free /= np.abs(free).max()
-        room = np.min(np.where(free < 0, start / np.maximum(-free, 1e-12), np.inf))
-        for share in (0.8, 0.5, 0.25, 0.1):
-            there = _corrected(f, keys, start + share * room * free, law)
-            if there is None:
-                continue
-            moved = _unpack(there, keys, f)
-            apart = abs(effect(f, moved, name) - truth)
-            error = float(np.abs(observed(f, moved).ravel() - law).max())
+        at = start
+        for _ in range(15):
+            moved = _climbed(f, at, name, law)
+            if moved is None:
+                break
+            at = moved
+            there = _unpack(at, f.order, f)
+            error = float(np.abs(observed(f, there).ravel() - law).max())
+            apart = effect(f, there, name) - truth
             if error < 1e-9 and apart > best[1]:
                 best = (error, apart)
             if best[1] > 1e-3:
                 return best
     return best
+
+
+def _climbed(f: Family, at: Array, name: str, law: Array) -> Array | None:
+    """A model with the same observed law and a larger effect, or None."""
+    inside = _tangent(f, f.order)
+    jacobian, slope = _slopes(f, f.order, at, name)
+    flat = jacobian @ inside
+    free = inside @ slope
+    free = free - np.linalg.pinv(flat, rcond=1e-10) @ (flat @ free)
+    if np.linalg.norm(free) < 1e-7:
+        return None
+    free /= np.abs(free).max()
+    room = np.min(np.where(free < 0, at / np.maximum(-free, 1e-12), np.inf))
+    before = effect(f, _unpack(at, f.order, f), name)
+    for share in (0.9, 0.5, 0.25, 0.1):
+        there = _corrected(f, f.order, at + share * room * free, law)
+        if there is not None and effect(f, _unpack(there, f.order, f), name) > before:
+            return there
+    return None
 
 
 def _corrected(f: Family, keys: tuple[str, ...], at: Array, law: Array) -> Array | None:

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.reasoning.replay import Replay as Replay
+    from crossworld.reasoning.several import by_model as by_model
+    from crossworld.reasoning.study import ReasoningStudy as ReasoningStudy
     from crossworld.refute.common_cause import RandomCommonCause as RandomCommonCause
     from crossworld.refute.dummy_outcome import DummyOutcome as DummyOutcome
     from crossworld.refute.identifying_assumptions import (
@@ -126,6 +129,9 @@ _HOME = {
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
+    "reasoning.replay": ("Replay",),
+    "reasoning.several": ("by_model",),
+    "reasoning.study": ("ReasoningStudy",),
     "refute.common_cause": ("RandomCommonCause",),
     "refute.dummy_outcome": ("DummyOutcome",),
     "refute.identifying_assumptions": ("IdentifyingAssumptions",),

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from inspect import signature
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from crossworld.core.fits import portable
 from crossworld.core.parse import estimand
 from crossworld.core.table import SCHEMA
 from crossworld.errors import SpecError
+from crossworld.reasoning.study import ReasoningStudy
 from crossworld.tables.study import TableStudy
 
 SECTIONS = ("study", "estimator", "inference", "ask")
-KINDS = ("table",)
+KINDS = ("table", "reasoning")
+FRONT_ENDS = {"table": ("tables", "Regression"), "reasoning": ("reasoning", "Replay")}
+DIGITS = 400  # of a whole number; no finite float has more
 DEFAULT_EFFECTS = ("te", "nde", "nie")
+_KINDS_OF_VALUES: dict[Any, str] = {str: "text", list: "a list", Mapping: "a table"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "int": (int,),
@@ -76,7 +81,11 @@ def read_document(file: Path) -> dict[str, Any]:
         raise SpecError(f"{str(file)!r} cannot be read as text: {error}") from None
     is_json = file.suffix == ".json" or text.lstrip().startswith("{")
     try:
-        document = json.loads(text, object_pairs_hook=_pairs) if is_json else tomllib.loads(text)
+        document = (
+            json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
+            if is_json
+            else tomllib.loads(text)
+        )
     except (ValueError, RecursionError) as error:
         if isinstance(error, SpecError):
             raise SpecError(f"{str(file)!r} is not valid JSON: {error}") from None
@@ -101,7 +110,18 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SpecError(f"the document says {', '.join(map(repr, twice))} twice")
+    endless = [name for name, value in pairs if isinstance(value, _Endless)]
+    if endless:
+        raise SpecError(f"the number {endless[0]!r} has too many digits")
     return dict(pairs)
+
+
+class _Endless(float):
+    """A whole number with more digits than Python reads."""
+
+
+def _integer(text: str) -> int | _Endless:
+    return int(text) if len(text) <= DIGITS else _Endless("inf")
 
 
 def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
@@ -116,9 +136,14 @@ def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
             raise SpecError(f"[{name}] is a table of keys, got {document[name]!r}")
     if "study" not in document:
         raise SpecError("the spec has no [study]; it needs at least data and path")
-    study = _study(document["study"], folder)
+    kind = document["study"].get("kind", "table")
+    if kind not in KINDS:
+        raise SpecError.unknown("kind of study", str(kind), KINDS)
+    read = _reasoning if kind == "reasoning" else _study
+    study = read(document["study"], folder)
+    front_end, default = FRONT_ENDS[kind]
     estimator = _named(
-        document.get("estimator", {"name": "Regression"}), catalog.estimators("tables"), "estimator"
+        document.get("estimator", {"name": default}), catalog.estimators(front_end), "estimator"
     )
     inference = _named(
         document.get("inference", {"name": "Wald"}), catalog.inferences(), "inference"
@@ -178,30 +203,38 @@ def _refuter_text(refuter: Any) -> Any:
 
 
 def _effect_text(asked: Estimand) -> str:
-    try:
-        if estimand(asked.name).expr == asked.expr:
-            return asked.name
-    except SpecError:
-        pass
+    for text in (asked.name, *_scaled_texts(asked)):
+        try:
+            read = estimand(text)
+        except SpecError:
+            continue
+        if read.expr == asked.expr and read.scale == asked.scale:
+            return text
     return str(asked.expr)
 
 
+def _scaled_texts(asked: Estimand) -> Iterator[str]:
+    """Differences of two cells that may be the question on its scale."""
+    if asked.scale in ("ratio", "odds_ratio") and not asked.expr.deferred:
+        for one, other in permutations(sorted(asked.cells(), key=str), 2):
+            yield f"({one} - {other}).{asked.scale}"
+
+
 def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
-    kind = table.get("kind", "table")
-    if kind not in KINDS:
-        raise SpecError.unknown("kind of study", str(kind), KINDS)
     keys = [k for k in signature(TableStudy.from_frame).parameters if k not in ("frame", "path")]
     _known_keys(table, ("kind", "data", "path", *keys), "key of [study]")
     for name in ("data", "path"):
-        if not isinstance(table.get(name), str):
+        if name not in table:
+            raise SpecError(f"[study] needs {name} as text")
+        if name == "data" and table[name] is None:
             raise SpecError(
-                f"[study] needs {name} as text"
-                + (
-                    "; the result came from a frame in memory, so say which file holds it"
-                    if name == "data" and table.get(name, 0) is None
-                    else ""
-                )
+                "[study] needs data as text; the result came from a frame in memory, so say which "
+                "file holds it"
             )
+        if not isinstance(table[name], str):
+            raise SpecError(f"[study] needs {name} as text, got {repr(table[name])[:80]}")
+    if not table["data"].strip():
+        raise SpecError(f"data in [study] names the file of the table, got {table['data']!r}")
     for name in ("cluster", "weights", "missing", "graph"):
         if name in table and not isinstance(table[name], str):
             raise SpecError(f"{name} in [study] is text, got {table[name]!r}")
@@ -213,10 +246,33 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
         options["levels"] = tuple(_list(options["levels"], "levels"))
     if "graph" in options and is_file(folder / options["graph"]):
         options["graph"] = folder / options["graph"]
-    file = folder / table["data"]
-    if not file.exists() and Path(table["data"]).exists():
-        file = Path(table["data"])  # a result written elsewhere than where it was computed
+    file = _data(table["data"], folder)
     study = TableStudy.from_frame(file, table["path"], **options)
+    return replace(study, origin=replace(study.origin, data=str(file)))
+
+
+def _data(name: str, folder: Path) -> Path:
+    file = folder / name
+    if not file.exists() and Path(name).exists():
+        return Path(name)  # a result written elsewhere than where it was computed
+    return file
+
+
+def _reasoning(table: Mapping[str, Any], folder: Path) -> ReasoningStudy:
+    keys = [k for k in signature(ReasoningStudy.from_cells).parameters if k != "frame"]
+    _known_keys(table, ("kind", "data", *keys), "key of [study]")
+    for name in ("data", "question", "prompt", "reasoning", "outcome"):
+        if not isinstance(table.get(name), str):
+            raise SpecError(f"[study] of kind 'reasoning' needs {name} as text")
+    options: dict[str, Any] = {k: table[k] for k in keys if k in table}
+    for name, value in options.items():
+        wanted = {"levels": list, "where": Mapping, "sources": Mapping}.get(name, str)
+        if not isinstance(value, wanted):
+            raise SpecError(f"{name} in [study] is {_KINDS_OF_VALUES[wanted]}, got {value!r}")
+    if "levels" in options:
+        options["levels"] = tuple(options["levels"])
+    file = _data(table["data"], folder)
+    study = ReasoningStudy.from_cells(file, **options)
     return replace(study, origin=replace(study.origin, data=str(file)))
 
 

@@ -21,6 +21,7 @@ MANY_PARAMETERS = {
     "mediate": "3.3: the flags of the command",
     "identify": "3.3: the flags of the command",
     "collect": "3.3: the flags of the command",
+    "holds": "3.3: the flags of the command",
 }
 # **named in a public signature, with the contract that forces it
 NAMED = {"Y", "set_", "CDE", "INT_REF", "four_way", "SDE", "SIE"}

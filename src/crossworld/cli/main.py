@@ -10,10 +10,11 @@ import os
 import sys
 import traceback
 import warnings
+from typing import NoReturn
 
 import typer
 
-from crossworld.cli import demo, identify, mediate
+from crossworld.cli import audit, demo, identify, mediate
 from crossworld.errors import CrossworldError, CrossworldWarning
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command("demo")(demo.demo)
 app.command("mediate")(mediate.mediate)
 app.command("run")(mediate.run)
 app.command("identify")(identify.identify)
+app.add_typer(audit.audit, name="audit")
 
 
 def _version(asked: bool) -> None:
@@ -47,6 +49,12 @@ def _root(
     """Causal mediation analysis: how much of an effect travels through which path."""
 
 
+def _read_no_more() -> NoReturn:
+    """End well: nobody reads what is left to print."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(0)
+
+
 def main() -> None:
     """Run a command; errors made for people are printed without a traceback."""
     warnings.simplefilter("ignore", CrossworldWarning)  # results carry and print them
@@ -55,6 +63,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # the reader of a help text went away
+            _read_no_more()
+        raise
     except CrossworldError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -62,8 +74,7 @@ def main() -> None:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _read_no_more()
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename or 'output'}", file=sys.stderr)
         sys.exit(2)

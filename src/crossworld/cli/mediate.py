@@ -9,7 +9,7 @@ import typer
 
 from crossworld.cli.output import say
 from crossworld.cli.progress import shown
-from crossworld.cli.reading import assignments, check_writable, label, split
+from crossworld.cli.reading import assignments, check_writable, label, names, real, split, whole
 from crossworld.core.analysis import Analysis
 from crossworld.core.table import EffectTable
 from crossworld.spec import from_document, is_result, load_spec
@@ -40,6 +40,10 @@ RefuterNames = Annotated[
 ]
 
 
+def _whole(told: str) -> Any:
+    return typer.Option(parser=whole, metavar="INTEGER", help=told)
+
+
 def mediate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A csv or parquet file.")],
     path: Annotated[
@@ -62,10 +66,12 @@ def mediate(
     estimator: Annotated[str, typer.Option(help="Name of the estimator.")] = "Regression",
     set_: Settings = None,
     inference: InferenceName = "",
-    draws: Annotated[int | None, typer.Option(help="Replicates of any inference but Wald.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the replicates.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads for the replicates.")] = None,
-    level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
+    draws: Annotated[int | None, _whole("Replicates of any inference but Wald.")] = None,
+    seed: Annotated[int | None, _whole("Seed of the replicates.")] = None,
+    workers: Annotated[int | None, _whole("Threads for the replicates.")] = None,
+    level: Annotated[
+        float, typer.Option(parser=real, metavar="FLOAT", help="Confidence level.")
+    ] = 0.95,
     effects: Annotated[
         str, typer.Option(help="te,nde,nie,tnde,pnie,pm,cde(m=0),... or expressions over cells.")
     ] = "te,nde,nie",
@@ -78,10 +84,10 @@ def mediate(
     """Estimate direct and indirect effects from a table."""
     texts = {"cluster": cluster, "weights": weights, "missing": missing, "graph": graph}
     study: dict[str, Any] = {"data": str(data), "path": path}
-    study |= {k: split(v) for k, v in (("adjust", adjust), ("intermediate", intermediate)) if v}
+    study |= {k: names(v) for k, v in (("adjust", adjust), ("intermediate", intermediate)) if v}
     study |= {name: text for name, text in texts.items() if text}
     study |= {"event": label(event)} if event else {}
-    study |= {"levels": [label(v) for v in split(levels)]} if levels else {}
+    study |= {"levels": [label(v) for v in names(levels)]} if levels else {}
     ask = {"effects": split(effects), "level": level, "refute": split(refute), "assume": assume}
     measured = {"draws": draws, "seed": seed, "workers": workers}
     document = {
@@ -91,7 +97,7 @@ def mediate(
         "ask": ask,
     }
     check_writable((data,), json_file, report_file)
-    _finish(from_document(document, Path()), json_file, report_file)
+    finish(from_document(document, Path()), json_file, report_file)
 
 
 def _inference(name: str, measured: dict[str, int | None]) -> dict[str, Any]:
@@ -109,10 +115,11 @@ def run(
     check_writable(() if is_result(spec) else (spec,), json_file, report_file)
     analysis = load_spec(spec)
     check_writable((Path(analysis.study.origin.data),), json_file, report_file)
-    _finish(analysis, json_file, report_file)
+    finish(analysis, json_file, report_file)
 
 
-def _finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path | None) -> None:
+def finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path | None) -> None:
+    """Run an analysis, write what is asked, print the result."""
     with shown("replicates") as progress:
         result: EffectTable = analysis.run(progress=progress)
     if json_file is not None:

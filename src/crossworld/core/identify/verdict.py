@@ -87,8 +87,8 @@ def identify(
     >>> found.identified, found.adjust
     (True, ('x',))
     >>> identify("a -> m -> y; a -> y; m <-> y", xw.NIE, treatment="a", mediators=["m"],
-    ...     outcome="y").reason[:41]
-    'unmeasured mediator-outcome confounding: '
+    ...     outcome="y").offending
+    ('m', 'y', 'm <-> y')
     """
     found = roles(Graph.load(graph), treatment=treatment, mediators=mediators, outcome=outcome)
     marked = found.graph.marked(found.treatment, found.mediators, outcome=found.outcome)

@@ -1,0 +1,128 @@
+"""Audit the reasoning of a language model: ``crossworld audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossworld.cli.mediate import JsonFile, finish
+from crossworld.cli.output import say
+from crossworld.cli.reading import check_writable, label, split, value
+from crossworld.errors import SpecError
+from crossworld.spec import from_document
+
+audit = typer.Typer(
+    help="Audit a language model's reasoning: is the chain of thought doing anything?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Cells = Annotated[
+    Path,
+    typer.Argument(metavar="CELLS", help="Readouts, one per row: csv, parquet or jsonl (.gz)."),
+]
+Question = Annotated[str, typer.Option(help="Column of question ids.")]
+Prompt = Annotated[str, typer.Option(help="Column of the prompt arm answered under.")]
+Reasoning = Annotated[
+    str, typer.Option(help="Column of the arm under which the reasoning shown was sampled.")
+]
+Outcome = Annotated[str, typer.Option(help="Column of the outcome.")]
+Levels = Annotated[str, typer.Option(help="Reference and active prompt arm: direct,cot.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=COLUMN",
+        help="Another role: draw, edit, replayed, cluster, wording; repeatable.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="COLUMN=VALUE", help="Keep these rows; repeatable."),
+]
+Source = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source", metavar="NAME=ARM", help="A reasoning value that is a prompt arm's own."
+    ),
+]
+Effects = Annotated[
+    str, typer.Option(help="te,nde,nie,... or expressions: Y(1) - Y(1, M(1, 'shuffle')).")
+]
+
+
+@audit.command("estimate")
+def estimate(
+    cells: Cells,
+    question: Question = "question",
+    prompt: Prompt = "prompt",
+    reasoning: Reasoning = "reasoning",
+    outcome: Outcome = "correct",
+    levels: Levels = "0,1",
+    column: Column = None,
+    where: Where = None,
+    source: Source = None,
+    effects: Effects = "te,nde,nie",
+    level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
+    json_file: JsonFile = None,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report too.")
+    ] = None,
+) -> None:
+    """Estimate effects of prompt and reasoning from a table of readouts."""
+    roles = (str(cells), question, prompt, reasoning, outcome)
+    study = _study(roles, levels, column=column, where=where, source=source)
+    document = {"study": study, "ask": {"effects": split(effects), "level": level}}
+    check_writable((cells,), json_file, report_file)
+    finish(from_document(document, Path()), json_file, report_file)
+
+
+@audit.command("holds")
+def holds(
+    cells: Cells,
+    question: Question = "question",
+    prompt: Prompt = "prompt",
+    reasoning: Reasoning = "reasoning",
+    outcome: Outcome = "correct",
+    levels: Levels = "0,1",
+    column: Column = None,
+    where: Where = None,
+    source: Source = None,
+) -> None:
+    """Say which cells a table of readouts holds, and which effects it can and cannot give."""
+    roles = (str(cells), question, prompt, reasoning, outcome)
+    study = _study(roles, levels, column=column, where=where, source=source)
+    say(from_document({"study": study}, Path()).study.holds())
+
+
+def _study(
+    roles: tuple[str, ...],
+    levels: str,
+    *,
+    column: list[str] | None,
+    where: list[str] | None,
+    source: list[str] | None,
+) -> dict[str, Any]:
+    """Return the ``[study]`` table of the options."""
+    named = dict(zip(("data", "question", "prompt", "reasoning", "outcome"), roles, strict=True))
+    study: dict[str, Any] = {"kind": "reasoning", **named, **pairs(column, "--column")}
+    study["levels"] = [label(v) for v in split(levels)]
+    filters = {name: value(text) for name, text in pairs(where, "--where").items()}
+    renamed = {name: label(text) for name, text in pairs(source, "--source").items()}
+    return (
+        study | ({"where": filters} if filters else {}) | ({"sources": renamed} if renamed else {})
+    )
+
+
+def pairs(given: list[str] | None, flag: str) -> dict[str, str]:
+    """Read repeated ``name=value`` options."""
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, sign, right = text.partition("=")
+        if not sign or not name.strip():
+            raise SpecError(f"{flag} takes name=value, got {text!r}")
+        found[name.strip()] = right.strip()
+    return found

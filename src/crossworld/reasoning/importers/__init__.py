@@ -1,0 +1,1 @@
+"""Readouts that other tools collected, as the columns of a cell table."""
