@@ -91,7 +91,7 @@ def test_what_is_no_path(path: Any) -> None:
     ],
 )
 def test_estimate_takes_a_study_and_an_estimator(given: tuple, fragments: list[str]) -> None:
-    held = [study() if part == "study" else part for part in given]
+    held = [study() if isinstance(part, str) and part == "study" else part for part in given]
     message = told(lambda: xw.estimate(*held))
     for fragment in fragments:
         assert fragment in message

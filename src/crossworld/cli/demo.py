@@ -34,6 +34,8 @@ def demo(
     ] = Path(),
 ) -> None:
     """Run a mediation analysis on real data and write report.html."""
+    if out.is_file():
+        raise DesignError(f"--out {str(out)!r} is a file; name a folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

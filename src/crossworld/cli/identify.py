@@ -11,7 +11,7 @@ import typer
 
 from crossworld.cli.mediate import JsonFile
 from crossworld.cli.output import say
-from crossworld.cli.reading import check_writable, split
+from crossworld.cli.reading import check_writable, names
 from crossworld.core.graph.dag import Graph
 from crossworld.core.identification import Identification
 from crossworld.core.identify.separable import separable
@@ -59,9 +59,9 @@ def identify(
         drawn,
         question,
         treatment=treatment or None,
-        mediators=split(mediators) if mediators else None,
+        mediators=names(mediators) if mediators else None,
         outcome=outcome or None,
-        adjust=None if adjust is None else split(adjust),
+        adjust=None if adjust is None else names(adjust),
     )
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n")

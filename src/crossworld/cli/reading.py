@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from crossworld.errors import DesignError, SpecError
 
 
@@ -13,6 +15,8 @@ def check_writable(inputs: tuple[Path, ...], *files: Path | None) -> None:
     """Refuse a file that cannot be written, or that holds the input, before any work is done."""
     outputs = [file for file in files if file is not None]
     for file in outputs:
+        if str(file) == ".":
+            raise DesignError("cannot write '' or '.': neither is the name of a file")
         try:
             fine = file.parent.is_dir() and not file.is_dir() and file.name != ""
         except OSError:
@@ -58,6 +62,20 @@ def split(text: str) -> list[str]:
     return [p for p in parts if p]
 
 
+def names(text: str) -> list[str]:
+    """Split a list of names; one that holds a comma stands in quotes.
+
+    Examples
+    --------
+    >>> names("'x,y', w")
+    ['x,y', 'w']
+    """
+    return [
+        p[1:-1] if len(p) > 2 and p[0] in "'\"" and p.find(p[0], 1) == len(p) - 1 else p
+        for p in split(text)
+    ]
+
+
 def value(text: str) -> Any:
     """Read a value typed on the command line: a number, true/false, JSON, else text.
 
@@ -70,6 +88,22 @@ def value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def whole(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+def real(text: str | float) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
 
 
 def label(text: str) -> int | float | str:

@@ -201,15 +201,25 @@ def estimate(
     asked = _questions(estimands)
     if not hasattr(study, "identify") or isinstance(study, type):
         raise DesignError(
-            f"{type(study).__name__} is not a study; build one with "
+            f"{_seen(study)} is not a study; build one with "
             "xw.TableStudy.from_frame(data, 'a -> m -> y')"
         )
     if isinstance(estimator, type) or not hasattr(estimator, "scores"):
-        raise SpecError(f"{estimator!r} is not an estimator; try xw.Regression()")
+        raise SpecError(f"{_seen(estimator)} is not an estimator; try xw.Regression()")
     if inference is not None and (isinstance(inference, type) or not hasattr(inference, "infer")):
-        raise SpecError(f"{inference!r} is not an inference; try xw.Bootstrap(draws=1000)")
+        raise SpecError(
+            f"{_seen(inference)} is not an inference; try xw.Wald() or xw.Bootstrap(draws=1000)"
+        )
     chosen = _wald() if inference is None else inference
     return Analysis(study, estimator, asked, chosen, level, tuple(refute), assume).run()
+
+
+def _seen(given: object) -> str:
+    """Name what was given in one line: a class, a plain value, or the kind of anything else."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    plain = given is None or isinstance(given, str | int | float)
+    return repr(given)[:80] if plain else f"a {type(given).__name__}"
 
 
 def contrast(

@@ -33,8 +33,8 @@ class Estimand:
     def __post_init__(self) -> None:
         if not isinstance(self.expr, Expr):
             raise SpecError(
-                f"an estimand is a name and an expression over cells, got {self.expr!r}; read text "
-                "with xw.estimand('nie')"
+                f"the estimand {self.name!r} is an expression over cells, got {self.expr!r}; read "
+                "text with xw.estimand('nie')"
             )
 
     @property

@@ -347,7 +347,7 @@ def Y(  # noqa: N802 - mathematical notation
     >>> print(Y(1), Y(1, M(0)), Y(1, anxiety=0, anger=1), Y(0, set_(anxiety=3.0)))
     Y(1) Y(1, M(0)) Y(1, anxiety=0) Y(0, set_(anxiety=3))
     """
-    check_level(treatment)
+    check_level(treatment, "the treatment of a cell")
     regimes: dict[str, Regime] = {ALL: Draw(treatment)}
     for given in mediators:
         if isinstance(given, Settings):

@@ -26,6 +26,13 @@ _BUILDERS: dict[str, Callable[..., Any]] = {
     "log": Log,
     **FUNCTIONS,
 }
+_USAGE = {
+    "Y": "Y(1) or Y(1, M(0)), the level of the treatment first",
+    "M": "M(0), the level of the treatment that the mediator sees",
+    "G": "G(0), the level of the treatment that the mediator's law sees",
+    "log": "log(Y(1)), of one expression",
+    "pse": "pse(m2), the name of a mediator",
+}
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -72,6 +79,8 @@ def cell(text: str) -> Cell:
 def _whole(text: str) -> Any:
     if not isinstance(text, str):
         raise SpecError(f"an effect is written as text, got {text!r}")
+    if not text.strip():
+        raise SpecError(f"the effect {text!r} is empty; try nie, cde(m=0) or Y(1) - Y(1, M(0))")
     if len(text) > LONGEST:
         raise SpecError(f"the effect {_short(text)} has {len(text)} characters, too many to read")
     try:
@@ -142,6 +151,8 @@ def _call(node: ast.Call, text: str) -> Any:
         if node.func.attr in SCALES and not node.args and not named:
             return _scaled(node.func, text)
         return _functional(node, text)
+    if isinstance(node.func, ast.Name) and node.func.id in {*CONSTANTS} - {*_BUILDERS}:
+        raise SpecError(f"{node.func.id!r} is written without brackets: {node.func.id}")
     if not isinstance(node.func, ast.Name) or node.func.id not in _BUILDERS:
         raise SpecError.unknown("effect", ast.unparse(node.func), [*_BUILDERS, *CONSTANTS])
     name = node.func.id
@@ -175,7 +186,10 @@ def _named(node: ast.Call, text: str) -> dict[str, Any]:
 
 
 def _refuse(node: ast.expr) -> NoReturn:
-    raise SpecError(f"cannot read the arguments of {_short(ast.unparse(node))}") from None
+    told = ast.unparse(node)
+    name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    usage = f"; write {_USAGE[name]}" if name in _USAGE else ""
+    raise SpecError(f"cannot read the arguments of {_short(told)}{usage}") from None
 
 
 def _functional(node: ast.Call, text: str) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 from crossworld.errors import SpecError
 
@@ -10,14 +11,16 @@ Level = int | float | str
 ALL = "*"
 
 
-def check_level(level: object) -> None:
+def check_level(level: object, what: str = "a level or value") -> None:
     """Refuse what can be no level of a treatment and no value of a mediator."""
-    if not isinstance(level, int | float | str):
-        raise SpecError(f"a level or value is a number or a text, got {level!r}")
+    if not isinstance(level, Real | str):
+        seen = str(level) if isinstance(level, Draw | Random | Fixed) else repr(level)[:80]
+        raise SpecError(f"{what} is a number or a text, got {seen}")
 
 
 def show(level: Level) -> str:
     """Write a level as it is typed in an expression."""
+    check_level(level)
     if isinstance(level, str):
         return repr(level)
     whole = abs(level) < 1e15 and float(level).is_integer()

@@ -14,7 +14,7 @@ from crossworld.core.estimate import Estimate, by_cluster
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, SpecError
-from crossworld.infer.empirical import check_draws, draws_of, summarise
+from crossworld.infer.empirical import check_draws, draws_of, plain_integers, summarise
 from crossworld.infer.replicates import blocks, resample_counts, run
 
 
@@ -47,6 +47,7 @@ class Bootstrap:
         if self.kind not in ("percentile", "bca"):
             raise SpecError.unknown("kind of Bootstrap", str(self.kind), ("percentile", "bca"))
         check_draws(self.draws)
+        plain_integers(self)
 
     def infer(
         self,

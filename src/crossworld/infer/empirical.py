@@ -27,10 +27,18 @@ FAILED_SHARE = 0.05
 
 def check_draws(draws: object) -> None:
     """Refuse a number of replicates from which no quantile can be read."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < MIN_DRAWS:
+    if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < MIN_DRAWS:
         raise SpecError(f"draws must be a whole number of at least {MIN_DRAWS}, got {draws!r}")
     if draws > MOST:
         raise SpecError(f"draws must be at most {MOST:,}, got {draws!r}")
+
+
+def plain_integers(inference: object) -> None:
+    """Turn whole numbers of numpy in the fields of an inference into Python's own."""
+    for name in ("draws", "seed", "workers"):
+        given = getattr(inference, name)
+        if isinstance(given, np.integer):
+            object.__setattr__(inference, name, int(given))
 
 
 def draws_of(estimands: Sequence[Estimand], cells: Sequence[Cell], means: Array) -> Array:

@@ -17,7 +17,7 @@ from crossworld.core.scores import Scores
 from crossworld.core.student import critical, two_sided
 from crossworld.core.table import Effect
 from crossworld.errors import EstimationError, RatioWarning, SpecError
-from crossworld.infer.empirical import check_draws
+from crossworld.infer.empirical import check_draws, plain_integers
 from crossworld.infer.fieller import invert
 from crossworld.infer.replicates import blocks, run
 from crossworld.infer.wald import Warn, sampling_error, without_noise
@@ -91,6 +91,7 @@ class Multiplier:
         if self.kind not in KINDS:
             raise SpecError.unknown("kind of Multiplier", str(self.kind), KINDS)
         check_draws(self.draws)
+        plain_integers(self)
 
     def infer(
         self,

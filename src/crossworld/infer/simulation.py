@@ -10,9 +10,9 @@ import numpy as np
 from crossworld.core.estimand import Estimand
 from crossworld.core.protocols import Array, Fit, Inferred, Progress
 from crossworld.errors import FitWarning
-from crossworld.infer.empirical import check_draws, summarise
+from crossworld.infer.empirical import check_draws, plain_integers, summarise
 from crossworld.infer.replicates import blocks, run
-from crossworld.infer.wald import IGNORED
+from crossworld.infer.wald import IGNORED, check_clusters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         check_draws(self.draws)
+        plain_integers(self)
 
     def infer(
         self,
@@ -55,6 +56,7 @@ class Simulation:
     ) -> Inferred:
         """Draw coefficients and read intervals off the cells they imply."""
         scores = fit.scores
+        check_clusters(scores)
 
         def task(seed: np.random.SeedSequence, size: int) -> Array:
             return fit.redrawn(seed, size)

@@ -102,13 +102,18 @@ def sampling_error(scores: Scores, *, clustered: bool = True) -> list[tuple[type
         )
     if scores.cluster is None:
         return []
+    check_clusters(scores)
     if not clustered:
         return [(FitWarning, IGNORED.format("vcov='classic'"))]
-    if scores.n_clusters < 2:
-        raise DesignError("a clustered interval needs at least 2 clusters, found 1")
     if scores.n_clusters < FEW_CLUSTERS:
         return [(SmallSampleWarning, f"only {scores.n_clusters} clusters: intervals are rough")]
     return []
+
+
+def check_clusters(scores: Scores) -> None:
+    """Refuse declared clusters that are one: units of a single cluster say nothing of others."""
+    if scores.cluster is not None and scores.n_clusters < 2:
+        raise DesignError("an interval with declared clusters needs at least 2 clusters, found 1")
 
 
 def _plain(estimate: Estimate) -> Estimate:
@@ -124,6 +129,11 @@ def row(
     estimand: Estimand, mean: Callable[[Cell], Estimate], *, level: float, warn: Warn
 ) -> Effect:
     """Infer one estimand from the estimates of its cells."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name
+        return _row(estimand, mean, level, warn)
+
+
+def _row(estimand: Estimand, mean: Callable[[Cell], Estimate], level: float, warn: Warn) -> Effect:
     expr = estimand.expr
     if isinstance(expr, Op) and expr.symbol == "/":
         if estimand.is_ratio:
@@ -143,7 +153,7 @@ def without_noise(
     estimate: Estimate, estimand: Estimand, mean: Callable[[Cell], Estimate], warn: Warn
 ) -> Estimate:
     """Set an influence that is rounding beside that of the cells to 0, and say so."""
-    if not math.isfinite(estimate.value):
+    if not (math.isfinite(estimate.value) and math.isfinite(estimate.std_error)):
         raise EstimationError(f"{estimand.name} overflows; scale the expression down")
     held = [mean(cell) for cell in estimand.cells()]
     if estimate.std_error > NOISE * max(cell.std_error for cell in held):

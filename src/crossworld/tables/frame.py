@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import json
 import re
 import warnings
 import zlib
@@ -160,6 +161,8 @@ def _read_file(file: Path) -> tuple[Any, str]:
         there = file.is_file()
     except OSError as error:
         raise DesignError(f"cannot read {str(file)[:100]!r}: {error.strerror}") from None
+    if file.is_dir():
+        raise DesignError(f"there is no file {str(file)!r}: it is a folder; name a file in it")
     if not there:
         near = sorted(p.name for p in file.parent.glob(f"*{file.suffix}")) if file.suffix else []
         listed = f"; the folder holds {', '.join(near[:5])}" if near else ""
@@ -197,6 +200,8 @@ def _read_csv(file: Path, content: bytes) -> Any:
         raise DesignError(f"{str(file)!r} is not a text table; crossworld reads csv and parquet")
     if not text.strip():
         raise DesignError(f"{str(file)!r} is empty")
+    if _is_json(text):
+        raise DesignError(f"{str(file)!r} is JSON; crossworld reads csv and parquet")
     first = text.lstrip("\n\r").splitlines()[0]
     separator = max(",;\t", key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
@@ -229,6 +234,19 @@ def _read_csv(file: Path, content: bytes) -> Any:
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DesignError(f"{str(file)!r} is not a table: {str(error).strip()}") from None
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON list or object; a csv may begin with a bracket, too."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _column(series: Any, name: str) -> Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +14,43 @@ from crossworld.tables.frame import LARGEST, Column, Table, repeated
 from crossworld.tables.path import Path
 
 Array = NDArray[np.float64]
+LONGEST = 80  # characters of one value in a message
 DISCRETE = 10  # a numeric treatment with at most this many values is contrasted at observed ones
 
 
-def names(given: Sequence[str] | str | None, role: str) -> tuple[str, ...]:
+def names(given: Iterable[str] | str, role: str) -> tuple[str, ...]:
     """Column names of a role, without repeats."""
-    if given is None:
-        return ()
     if isinstance(given, str):
         raise DesignError(
             f"{role} is a list of column names, got the text {given!r}; write [{given!r}]"
         )
-    found = tuple(given)
+    if not isinstance(given, Iterable):
+        raise DesignError(f"{role} is a list of column names, got {given!r}; write [] for none")
+    found = tuple(str(name) if isinstance(name, str) else name for name in given)
     wrong = [name for name in found if not isinstance(name, str)]
     if wrong:
-        raise DesignError(f"{role} is a list of column names, got {wrong[0]!r}")
+        raise DesignError(f"{role} is a list of column names, got {repr(wrong[0])[:80]}")
     twice = repeated(found)
     if twice:
         raise DesignError(f"{role} names {', '.join(map(repr, twice))} more than once")
+    return found
+
+
+def taken(
+    adjust: Sequence[str], intermediate: Sequence[str], cluster: object, weights: object
+) -> set[str]:
+    """Columns with a role outside the path; cluster and weights are names of columns, too."""
+    found = {*adjust, *intermediate}
+    for given, role in ((cluster, "cluster"), (weights, "weights")):
+        if given is None:
+            continue
+        if not isinstance(given, str):
+            plain = isinstance(given, int | float | list | tuple)
+            seen = repr(given)[:80] if plain else f"a {type(given).__name__}"
+            raise DesignError(
+                f"{role} is the name of a column, got {seen}; put it into the table and name it"
+            )
+        found.add(given)
     return found
 
 
@@ -59,9 +78,6 @@ def used(
     found = {path.treatment: "treatment"}
     found |= dict.fromkeys(path.mediators, "mediator") | {path.outcome: "outcome"}
     found |= dict.fromkeys(adjust, "adjustment") | dict.fromkeys(intermediate, "intermediate")
-    for name, role in ((cluster, "cluster"), (weights, "weights")):
-        if name is not None and not isinstance(name, str):
-            raise DesignError(f"{role} is the name of a column, got {name!r}")
     if weights is not None and weights in found:
         raise DesignError(f"the weights {weights!r} are the {found[weights]} already")
     if cluster is not None and cluster in (path.treatment, path.outcome, *path.mediators):
@@ -119,12 +135,13 @@ def outcome(column: Column, name: str, event: Level | None) -> Column:
     if event is not None:
         code = column.code(event)
         if code is None or code not in column.distinct():
-            shown = ", ".join(column.show(v) for v in column.distinct()[:12])
-            raise DesignError(f"event {event!r} does not occur in the outcome {name!r}: {shown}")
+            shown = ", ".join(brief(column, v) for v in column.distinct()[:12])
+            told = str(event) if hasattr(event, "isoformat") else repr(event)
+            raise DesignError(f"event {told} does not occur in the outcome {name!r}: {shown}")
         return Column((column.values == code).astype(np.float64))
     if not column.is_text:
         return column
-    labels = [repr(label) for label in column.labels or ()]
+    labels = [brief(column, v) for v in range(len(column.labels or ()))]
     if len(labels) == 2:
         raise DesignError(
             f"the outcome {name!r} is text with the values {' and '.join(labels)}; say which one "
@@ -136,12 +153,26 @@ def outcome(column: Column, name: str, event: Level | None) -> Column:
     )
 
 
+def brief(column: Column, value: float) -> str:
+    """Write one value as it stands in the table, or its beginning when it is long."""
+    told = column.show(value)
+    return told if len(told) <= LONGEST else f"{told[: LONGEST - 4]}...{told[-1]}"
+
+
+def check_vary(columns: Mapping[str, Column], used: Mapping[str, str]) -> None:
+    """Refuse a column of the path, or a category, that is constant."""
+    for name, role in used.items():
+        text = role == "adjustment" and columns[name].is_text
+        if text or role in ("treatment", "mediator", "intermediate", "outcome"):
+            check_varies(columns[name], role, name)
+
+
 def check_varies(column: Column, role: str, name: str) -> None:
     """Refuse a constant column."""
     values = column.distinct()
     if len(values) < 2:
         raise DesignError(
-            f"the {role} {name!r} is constant ({column.show(values[0])}); nothing can be learned "
+            f"the {role} {name!r} is constant ({brief(column, values[0])}); nothing can be learned "
             "about its effect"
         )
 
@@ -149,7 +180,7 @@ def check_varies(column: Column, role: str, name: str) -> None:
 def levels(column: Column, name: str, given: Sequence[Level] | None) -> tuple[float, float]:
     """Values of the treatment that stand for reference and active."""
     values = column.distinct()
-    shown = ", ".join(column.show(v) for v in values[:8]) + (", ..." if len(values) > 8 else "")
+    shown = ", ".join(brief(column, v) for v in values[:8]) + (", ..." if len(values) > 8 else "")
     if given is None:
         if len(values) == 2:
             return values[0], values[1]
@@ -157,6 +188,7 @@ def levels(column: Column, name: str, given: Sequence[Level] | None) -> tuple[fl
             f"the treatment {name!r} has {len(values)} values ({shown}); say which two to "
             "contrast, e.g. levels=(reference, active)"
         )
+    given = given.tolist() if isinstance(given, np.ndarray) else given
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
         raise DesignError(f"levels is a pair (reference, active), got {given!r}")
     found = tuple(_level(column, name, level, values, shown) for level in given)
@@ -190,11 +222,20 @@ def check_arms(column: Column, name: str, pair: tuple[float, float], held: Array
             )
 
 
-def clusters(columns: Mapping[str, Column], name: str | None) -> Codes | None:
-    """Cluster codes 0..J-1."""
+def clusters(
+    columns: Mapping[str, Column], name: str | None, treatment: str, pair: tuple[float, float]
+) -> Codes | None:
+    """Cluster codes 0..J-1, when they are more than the arms of the treatment."""
     if name is None:
         return None
-    return np.unique(columns[name].values, return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(columns[name].values, return_inverse=True)[1].astype(np.int64)
+    one, other = (set(codes[columns[treatment].values == level]) for level in pair)
+    if len(one) == len(other) == 1 and one != other:
+        raise DesignError(
+            f"each arm of the treatment {treatment!r} is one cluster of {name!r}: nothing tells "
+            "the treatment from the cluster, and nothing varies between the clusters of an arm"
+        )
+    return codes
 
 
 def weights(columns: Mapping[str, Column], name: str | None) -> NDArray[np.float64] | None:

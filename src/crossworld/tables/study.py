@@ -149,7 +149,7 @@ class TableStudy:
         table = read(frame)
         adjust = roles.names(adjust, "adjust")
         intermediate = roles.names(intermediate, "intermediate")
-        taken = {*adjust, *intermediate, cluster, weights} - {None}
+        taken = roles.taken(adjust, intermediate, cluster, weights)
         parsed = parse_path(path, table.names, taken)
         found = None if graph is None else check_graph(Graph.load(graph), parsed, table.names)
         if found is not None and not adjust and not intermediate:
@@ -163,8 +163,7 @@ class TableStudy:
         keep, dropped_by = roles.complete(columns, missing)
         columns = {name: c if keep is None else c.take(keep) for name, c in columns.items()}
         columns[parsed.outcome] = roles.outcome(columns[parsed.outcome], parsed.outcome, event)
-        for name in (parsed.treatment, *parsed.mediators, *intermediate, parsed.outcome):
-            roles.check_varies(columns[name], used[name], name)
+        roles.check_vary(columns, used)
         n_all = len(next(iter(columns.values())).values) if keep is None else table.native.shape[0]
         n = len(columns[parsed.outcome].values)
         pair = roles.levels(columns[parsed.treatment], parsed.treatment, levels)
@@ -178,7 +177,7 @@ class TableStudy:
             pair,
             adjust,
             intermediate,
-            roles.clusters(columns, cluster),
+            roles.clusters(columns, cluster, parsed.treatment, pair),
             row_weights,
             origin,
             (table, keep),

@@ -11,6 +11,8 @@ polynomial of low degree, such as splines of a mediator, are built anew where th
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
@@ -22,7 +24,7 @@ from scipy.linalg import qr, solve_triangular
 
 from crossworld.errors import EstimationError
 from crossworld.tables.frame import Column
-from crossworld.tables.parametric.formulas import RightSide
+from crossworld.tables.parametric.formulas import RightSide, inner, outer
 
 Array = NDArray[np.float64]
 Values = Mapping[str, float | Array]  # a column's replacement: one value, or one per row
@@ -50,7 +52,7 @@ class Rows:
                 for new in copies
             ]
             values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            stacked[name] = (
+            stacked[inner(name)] = (
                 pd.Categorical.from_codes(values.astype(int), list(column.labels))
                 if column.labels is not None
                 else values
@@ -185,20 +187,23 @@ def build(
     EstimationError
         If columns are collinear, not finite, or outnumber the rows.
     """
-    from formulaic.errors import FormulaicError
+    from formulaic.errors import DataMismatchWarning, FormulaicError
 
     variables = tuple(sorted(right.variables))
     weights, n = source.weights, source.weights.size
     observed = Rows(source.columns, n)
     frame = observed.frame(variables, [{}]) if variables else _index_frame(n)
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)
             matrix = _model_spec(right.formula).get_model_matrix(frame, context=_context())
+        x = np.asarray(matrix, dtype=np.float64)
+    except DataMismatchWarning as error:
+        raise EstimationError(_unlisted(formula, str(error))) from None
     except (FormulaicError, ValueError, TypeError, KeyError) as error:
         raise EstimationError(f"cannot build the design of {formula!r}: {error}") from None
     spec = matrix.model_spec
-    x = np.asarray(matrix, dtype=np.float64)
-    names = list(spec.column_names)
+    names = list(map(outer, spec.column_names))
     _check_finite(x, names, formula)
     keep = [j for j, name in enumerate(names) if intercept or name != "Intercept"]
     center = np.zeros(len(names)) if intercept else np.average(x, axis=0, weights=weights)
@@ -223,6 +228,15 @@ def build(
         tuple(involved),
         source.rows,
         source.treatment,
+    )
+
+
+def _unlisted(formula: str, told: str) -> str:
+    found = sorted(re.findall(r"'[^']*'|\"[^\"]*\"", told.partition("{")[2].partition("}")[0]))
+    listed = f" ({', '.join(found[:8])})" if found else ""
+    return (
+        f"the levels in {formula!r} leave out categories that occur in the table{listed}; list "
+        "them all, or merge them in the table"
     )
 
 

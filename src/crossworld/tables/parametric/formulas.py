@@ -103,6 +103,19 @@ _ALLOWED_NODES = (
 )
 
 
+_INTERCEPT = "1\u2060"  # a column named 1, which a formula would read as the intercept
+
+
+def inner(name: str) -> str:
+    """Name of a column inside formulas and their frames."""
+    return _INTERCEPT if name == "1" else name
+
+
+def outer(text: str) -> str:
+    """Text about formulas with the names that columns have in the table."""
+    return text.replace(_INTERCEPT, "1")
+
+
 def quoted(name: str) -> str:
     """Write a column name so that a formula reads it as one name."""
     return name if re.fullmatch(r"[A-Za-z_]\w*", name) else f"`{name}`"
@@ -141,8 +154,10 @@ class RightSide:
 
 
 @lru_cache(maxsize=256)
-def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
-    """Check a formula and return its right side.
+def right_side(
+    text: str, response: str, columns: frozenset[str], *, later: frozenset[str] = frozenset()
+) -> RightSide:
+    """Check a formula and return its right side; columns that come later are not offered.
 
     Raises
     ------
@@ -154,17 +169,27 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
     from formulaic import Formula
     from formulaic.errors import FormulaicError
 
+    if not text.partition("~")[2].strip():
+        raise SpecError(
+            f"the formula {text!r} has nothing after ~; write {quoted(response)} ~ 1 for an "
+            "intercept alone"
+        )
+    if re.search(r"(?<![\w.`)\]])\.(?![\w.])", re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", "q", text)):
+        raise SpecError(
+            f"the formula {text!r} says '.', which stands for no columns here; name them, or leave "
+            "the formula out: by default the columns of adjust=[...] enter every model"
+        )
     if len(text) > 5000 or re.search(r"(\*\*|\^)\s*([5-9]|\d\d)", text):
         raise SpecError(f"the formula {text[:80]!r} is too long, or has a power above 4")
     try:
-        formula: Any = Formula(text)
+        formula: Any = Formula(text.replace("`1`", f"`{_INTERCEPT}`"))
     except (FormulaicError, SyntaxError, ValueError) as error:
-        plain = re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error)).splitlines()[0]
+        plain = outer(re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error)).splitlines()[0])
         raise SpecError(f"cannot read the formula {text!r}: {plain}") from None
     left = getattr(formula, "lhs", None)
     if left is None:
         raise SpecError(f"the formula {text!r} has no response; write '{quoted(response)} ~ ...'")
-    if [str(t).strip("`") for t in left] != [response]:
+    if [outer(str(t).strip("`")) for t in left] != [response]:
         raise SpecError(
             f"the formula {text!r} models {', '.join(map(str, left))}, but it stands for "
             f"{response!r}; transform the column in the table before building the study"
@@ -174,7 +199,10 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
         raise SpecError(f"the formula {text!r} has more than one part; one right side is needed")
     terms = tuple(
         frozenset[str]().union(
-            *(_variables(str(f.expr), f.eval_method.value, text) for f in term.factors)
+            *(
+                {outer(v) for v in _variables(str(f.expr), f.eval_method.value, text)}
+                for f in term.factors
+            )
         )
         for term in right
     )
@@ -185,7 +213,8 @@ def right_side(text: str, response: str, columns: frozenset[str]) -> RightSide:
         if name not in known:
             raise DesignError(
                 f"the formula {text!r} uses {name!r}, which has no role in the study. "
-                f"{hint(name, sorted(known))} Columns enter through the path or adjust=[...]."
+                f"{hint(name, sorted(known - later))} "
+                "Columns enter through the path or adjust=[...]."
             )
     return RightSide(right, terms)
 

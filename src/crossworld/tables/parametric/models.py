@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crossworld.errors import EstimationError
 from crossworld.tables.parametric.design import Design
-from crossworld.tables.parametric.families import Family, Gaussian, Logit
+from crossworld.tables.parametric.families import Family, Gaussian
 from crossworld.tables.parametric.newton import (
     Gram,
     Layout,
@@ -19,9 +19,9 @@ from crossworld.tables.parametric.newton import (
     least_squares,
     newton,
 )
+from crossworld.tables.parametric.separation import refuse_boundary, refuse_separation
 
 Array = NDArray[np.float64]
-_LOGIT = Logit()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,20 +130,16 @@ def fit(
         theta = least_squares(y, gram, weights[None])[0]
         theta = theta + least_squares(y - design.z @ theta, gram, weights[None])[0]
         return Model(name, family, design, y, support, theta, weights)
-    _refuse_separation(name, family, design, y, weights)
+    refuse_separation(name, family, design, y=y, weights=weights)
     start = _start(family, design.z, y, weights)
     found, done = newton(
         Likelihood(y, gram, layout), start=start, weights=weights[None], tolerance=1e-10, steps=200
     )
     if not done[0]:
-        why = (
-            "a fitted risk reaches 1, the known limit of this family; poisson keeps the log link, "
-            "logit the bounds"
-            if family.name == "log-binomial"
-            else "look for categories with few rows, or choose a simpler formula or family"
-        )
+        refuse_boundary(name, family, design, y=y, weights=weights)
         raise EstimationError(
-            f"the {family.name} model of {name!r} ({design.formula}) did not converge: {why}"
+            f"the {family.name} model of {name!r} ({design.formula}) did not converge: "
+            f"{_why(family, design.z, y, weights)}"
         )
     model = Model(name, family, design, y, support, found[0], weights)
     if not np.isfinite(np.linalg.cond(model.information())):
@@ -176,70 +172,34 @@ def _start(family: Family, z: Array, y: Array, weights: Array) -> Array:
     return np.zeros(Layout(z.shape[1], family).size)
 
 
-def _start_negative_binomial(z: Array, y: Array, weights: Array) -> Array:
-    """Poisson coefficients and the moment estimate of the dispersion."""
+def _why(family: Family, z: Array, y: Array, weights: Array) -> str:
+    """Say what may keep a fit from its maximum, once separation is ruled out."""
+    if family.name == "log-binomial":
+        return (
+            "a fitted risk reaches 1, the known limit of this family; poisson keeps the log link, "
+            "logit the bounds"
+        )
+    if family.name == "negative-binomial":
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            _, mu = _poisson(z, y, weights)
+        if weights @ ((y - mu) ** 2 - y) <= 0.0:  # the score of the dispersion at 0
+            return "the counts vary no more than Poisson counts do; take poisson"
+    return "look for categories with few rows, or choose a simpler formula or family"
+
+
+def _poisson(z: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """Coefficients and fitted means of a Poisson regression."""
     import statsmodels.api as sm
 
     first = sm.GLM(y, z, family=sm.families.Poisson(), freq_weights=weights).fit()
-    mu = np.asarray(first.fittedvalues)
-    alpha = np.average(((y - mu) ** 2 - mu) / mu**2, weights=weights)
+    return np.asarray(first.params), np.asarray(first.fittedvalues)
+
+
+def _start_negative_binomial(z: Array, y: Array, weights: Array) -> Array:
+    """Poisson coefficients and the moment estimate of the dispersion."""
+    first, mu = _poisson(z, y, weights)
+    alpha = float(np.average(((y - mu) ** 2 - mu) / mu**2, weights=weights))
     if alpha <= 1e-4:
         alpha = 0.05
-    return np.append(np.asarray(first.params), np.log(alpha))
-
-
-def _refuse_separation(name: str, family: Family, design: Design, y: Array, weights: Array) -> None:
-    """Raise when a linear predictor separates the categories, so that no maximum exists.
-
-    A direction ``d`` separates when ``z_i'd >= 0`` for events and ``<= 0`` for the others, with
-    one strict. A linear programme decides (Konis 2007); it is run when a quick fit looks extreme.
-    """
-    if family.name not in ("logit", "probit", "multinomial"):
-        return
-    for category in range(1, max(2, family.predictors + 1)):
-        kept = (weights > 0) & ((y == 0) | (y == category))
-        event = y[kept] == category
-        z = design.z[kept]
-        if event.all() or not event.any() or not _looks_extreme(z, event):
-            continue
-        direction = _separating(z, event)
-        if direction is not None:
-            culprit = _largest(design, direction)
-            raise EstimationError(
-                f"separation: {culprit!r} (or a combination with it) predicts {name!r} perfectly "
-                f"in {design.formula!r}, so the {family.name} coefficients do not exist; drop or "
-                "merge "
-                "it"
-            )
-
-
-def _largest(design: Design, direction: Array) -> str:
-    """Name the column that moves the predictor most along a direction."""
-    raw = design.transform @ direction
-    spread = (design.z @ np.linalg.pinv(design.transform)).std(axis=0)
-    moved = np.abs(raw) * np.where(np.array(design.names) == "Intercept", 0.0, spread)
-    return design.names[int(np.argmax(moved))]
-
-
-def _looks_extreme(z: Array, event: NDArray[np.bool_]) -> bool:
-    layout = Layout(z.shape[1], _LOGIT)
-    theta, done = newton(
-        Likelihood(event.astype(float), Gram(z), layout),
-        start=np.zeros(z.shape[1]),
-        weights=np.ones((1, event.size)),
-        steps=12,
-        tolerance=1e-4,
-    )
-    return not done[0] or float(np.abs(z @ theta[0]).max()) > 12.0
-
-
-def _separating(z: Array, event: NDArray[np.bool_]) -> Array | None:
-    from scipy.optimize import linprog
-
-    signed = np.where(event[:, None], z, -z)
-    found = linprog(
-        -signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(len(z)), bounds=(-1.0, 1.0), method="highs"
-    )
-    if found.status != 0 or -found.fun < 1e-7 * len(z):
-        return None
-    return np.asarray(found.x)
+    return np.append(first, np.log(alpha))

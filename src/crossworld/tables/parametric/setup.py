@@ -93,9 +93,15 @@ def set_up(
 
 
 def row_weights(study: TableStudy) -> Array:
-    """Weights that count rows: whole numbers are copies of a row, others are scaled to mean 1."""
+    """Weights that count rows: whole numbers are copies of a row, others are scaled to mean 1.
+
+    One weight for all rows says nothing about copies, so every row counts once.
+    """
     if study.weights is None:
         return np.ones(len(study))
+    held = study.weights > 0.0
+    if (study.weights[held] == study.weights[held][0]).all():
+        return held.astype(np.float64)
     if (study.weights == np.round(study.weights)).all():
         return study.weights
     return np.asarray(study.weights / study.weights.mean())
@@ -114,8 +120,14 @@ def read_models(options: Modelled, study: TableStudy) -> dict[str, fitted.Asked]
         else:
             single = isinstance(given, str) or not isinstance(given, Sequence)
             items = [given] if single else list(given)
-        for item in items:
+        keys = list(given) if isinstance(given, Mapping) else [None] * len(items)
+        for key, item in zip(keys, items, strict=True):
             asked = fitted.read(item)
+            if key is not None and asked.response in found and asked.response != key:
+                raise SpecError(
+                    f"the formula {asked.formula!r} is given for the mediator {key!r}, but it "
+                    f"models {asked.response!r}"
+                )
             if asked.response not in found:
                 raise SpecError(
                     f"the formula {asked.formula!r} models {asked.response!r}, which is no "
@@ -220,8 +232,10 @@ def _default(options: Options, study: TableStudy, name: str, chosen: Mapping[str
 
 def fit_model(study: TableStudy, name: str, text: str, chosen: str, source: Source) -> Model:
     """Fit the regression of one mediator or of the outcome, by its formula and family."""
-    right = right_side(text, name, frozenset(study.table))
     before = _before(study, name)
+    known = frozenset(study.table)
+    earlier = {study.path.treatment, *before, *study.adjust}
+    right = right_side(text, name, known, later=known - earlier)
     later = sorted(
         v
         for v in right.variables
@@ -333,7 +347,10 @@ def _share(options: Options, study: TableStudy, weights: Array) -> Array:
     level = study.levels[1 if options.population == "treated" else 0]
     share = np.where(study.treatment.values == level, weights, 0.0)
     if not share.sum() > 0.0:
-        raise EstimationError(f"no row is at the level of the {options.population}")
+        raise EstimationError(
+            f"no row has {study.path.treatment!r} at level {study.treatment.show(level)}, so the "
+            f"population {options.population!r} is empty; take population='all'"
+        )
     return share
 
 
