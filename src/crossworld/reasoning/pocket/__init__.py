@@ -1,0 +1,33 @@
+"""A tiny transformer that adds digits in writing, and a recording of what it wrote."""
+
+from crossworld.reasoning.pocket.model import PocketReasoner
+from crossworld.reasoning.pocket.recorded import (
+    STUDIES,
+    PocketStudy,
+    pocket_plan,
+    pocket_recording,
+    reference_cells,
+)
+from crossworld.reasoning.pocket.tasks import (
+    ARMS,
+    CHOICES,
+    CUE,
+    PocketQuestion,
+    pocket_prompt,
+    pocket_questions,
+)
+
+__all__ = [
+    "ARMS",
+    "CHOICES",
+    "CUE",
+    "STUDIES",
+    "PocketQuestion",
+    "PocketReasoner",
+    "PocketStudy",
+    "pocket_plan",
+    "pocket_prompt",
+    "pocket_questions",
+    "pocket_recording",
+    "reference_cells",
+]
