@@ -3,8 +3,6 @@
 python scripts/pocket_tables.py [--recording FILE] [--card FILE]
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse

@@ -6,8 +6,6 @@ Needs the `local` extra. Carries out every plan of `crossworld.reasoning.pocket.
 `recording.parquet` beside it; with `--reference`, the cells of many traces to `reference.json`.
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse

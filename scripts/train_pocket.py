@@ -6,8 +6,6 @@ Needs the `local` extra (torch, transformers, safetensors). Everything it learns
 `crossworld.reasoning.pocket.habits`; there is no other data.
 """
 
-# ruff: noqa: T201
-
 from __future__ import annotations
 
 import argparse

@@ -57,9 +57,24 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.reasoning.collect import collect as collect
+    from crossworld.reasoning.collect import collect_now as collect_now
+    from crossworld.reasoning.edits.carried import CARRIED as CARRIED
+    from crossworld.reasoning.edits.carried import carried_share as carried_share
+    from crossworld.reasoning.limits import Limits as Limits
+    from crossworld.reasoning.models.inspect import InspectModel as InspectModel
+    from crossworld.reasoning.models.recorded import RecordedModel as RecordedModel
+    from crossworld.reasoning.models.simulated import SimulatedReasoner as SimulatedReasoner
+    from crossworld.reasoning.models.transformers import TransformersModel as TransformersModel
+    from crossworld.reasoning.plan import Plan as Plan
+    from crossworld.reasoning.plan import Question as Question
+    from crossworld.reasoning.plan import Replayed as Replayed
+    from crossworld.reasoning.plan import Template as Template
+    from crossworld.reasoning.plan import four_cells as four_cells
     from crossworld.reasoning.replay import Replay as Replay
     from crossworld.reasoning.several import by_model as by_model
     from crossworld.reasoning.study import ReasoningStudy as ReasoningStudy
+    from crossworld.reasoning.trace import Trace as Trace
     from crossworld.refute.common_cause import RandomCommonCause as RandomCommonCause
     from crossworld.refute.dummy_outcome import DummyOutcome as DummyOutcome
     from crossworld.refute.identifying_assumptions import (
@@ -129,9 +144,18 @@ _HOME = {
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
+    "reasoning.collect": ("collect", "collect_now"),
+    "reasoning.edits.carried": ("CARRIED", "carried_share"),
+    "reasoning.limits": ("Limits",),
+    "reasoning.models.inspect": ("InspectModel",),
+    "reasoning.models.recorded": ("RecordedModel",),
+    "reasoning.models.simulated": ("SimulatedReasoner",),
+    "reasoning.models.transformers": ("TransformersModel",),
+    "reasoning.plan": ("Plan", "Question", "Replayed", "Template", "four_cells"),
     "reasoning.replay": ("Replay",),
     "reasoning.several": ("by_model",),
     "reasoning.study": ("ReasoningStudy",),
+    "reasoning.trace": ("Trace",),
     "refute.common_cause": ("RandomCommonCause",),
     "refute.dummy_outcome": ("DummyOutcome",),
     "refute.identifying_assumptions": ("IdentifyingAssumptions",),

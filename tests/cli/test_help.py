@@ -46,7 +46,12 @@ def test_every_option_is_explained(command: str) -> None:
 @pytest.mark.parametrize("command", OPTIONS)
 def test_no_option_is_there_that_the_contract_does_not_know(command: str) -> None:
     found = set(re.findall(r"(?<![\w-])--[a-z]+", "\n".join(lines(command, "--help"))))
-    assert found - set(OPTIONS[command]) - {"--help"} <= {"--graph", "--draws", "--assume", "--refute"}
+    assert found - set(OPTIONS[command]) - {"--help"} <= {
+        "--graph",
+        "--draws",
+        "--assume",
+        "--refute",
+    }
 
 
 @pytest.mark.parametrize("command", ["", *OPTIONS])

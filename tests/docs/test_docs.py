@@ -199,6 +199,8 @@ def test_specs_and_documents_are_well_formed(file: Path) -> None:
     classes = {c.__name__: c for c in [*catalog.estimators("tables"), *catalog.inferences()]}
     for block in blocks(file, "toml"):
         document = tomllib.loads(block.text)
+        if "arms" in document:
+            continue  # a plan of what to collect: tests/cli/test_audit.py
         assert set(document) <= set(SECTIONS)
         study = document.get("study", {})
         assert set(study) <= (of_cells if study.get("kind") == "reasoning" else roles)

@@ -9,10 +9,12 @@ import typer
 
 from crossworld.cli.mediate import JsonFile, finish
 from crossworld.cli.output import say
+from crossworld.cli.progress import shown
 from crossworld.cli.reading import check_writable, label, split, value
 from crossworld.errors import SpecError
 from crossworld.spec import from_document
 
+LISTED = 10
 audit = typer.Typer(
     help="Audit a language model's reasoning: is the chain of thought doing anything?",
     no_args_is_help=True,
@@ -52,6 +54,51 @@ Source = Annotated[
 Effects = Annotated[
     str, typer.Option(help="te,nde,nie,... or expressions: Y(1) - Y(1, M(1, 'shuffle')).")
 ]
+
+
+@audit.command("collect")
+def collect(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file (TOML).")],
+    log: Annotated[
+        Path, typer.Option("--log", metavar="FILE", help="The log (jsonl) to append to.")
+    ],
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Count the calls and ask nothing.")
+    ] = False,
+) -> None:
+    """Collect readouts from a model; run it again to go on where it stopped."""
+    from crossworld.reasoning.collect import collect_now
+    from crossworld.reasoning.planfile import read_collection
+
+    asked = read_collection(plan)
+    check_writable((plan,), log)
+    if dry:
+        say(f"{asked.plan.size:,} calls to {asked.model.name}, logged in {log}")
+        return
+    with shown("readouts") as bar:
+        try:
+            found = collect_now(
+                asked.plan,
+                asked.model,
+                log=log,
+                limits=asked.limits,
+                progress=None if bar is None else lambda done, total, _cost: bar(done, total),
+            )
+        except KeyboardInterrupt:
+            say(f"stopped; the answers are kept in {log}: run the same command to go on")
+            raise typer.Exit(130) from None
+    say(f"{found.held:,} of {found.total:,} readouts are in {log} ({found.made:,} new)")
+    if found.cost:
+        say(f"cost so far: {found.cost:.4f}")
+    for what, listed in (("no answer", found.failed), ("edit not applicable", found.inapplicable)):
+        for name, why in listed[:LISTED]:
+            say(f"{what}: {name}: {why}")
+        if len(listed) > LISTED:
+            say(f"{what}: {len(listed) - LISTED} more")
+    if found.stopped:
+        say(f"stopped: {found.stopped}")
+    if not found.complete:
+        raise typer.Exit(1 if found.stopped is None else 2)
 
 
 @audit.command("estimate")

@@ -1,0 +1,221 @@
+"""A model whose weights lie in a folder here: exact answer probabilities, shared-noise draws."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossworld.errors import DesignError, MissingExtraError
+from crossworld.reasoning.models.failures import RefusedError
+from crossworld.reasoning.models.parse import read_answer, split_answer
+from crossworld.reasoning.models.protocol import Completion, Request
+from crossworld.reasoning.models.sums import digest
+
+
+def gumbel_argmax(logits: np.ndarray, temperature: float, noise: np.random.Generator) -> int:
+    r"""Draw from ``softmax(logits / temperature)`` as ``argmax(logits / temperature + G)``.
+
+    The same noise under two sets of logits gives draws that differ only where the logits say so:
+    common random numbers for a pair of prompts. Temperature 0 is the largest logit.
+
+    Parameters
+    ----------
+    logits
+        Any log-weights, one per outcome.
+    temperature
+        At least 0.
+    noise
+        Where the Gumbel noise comes from; one number per outcome is taken.
+
+    References
+    ----------
+    Maddison, Tarlow & Minka (2014), A* sampling.
+
+    Examples
+    --------
+    >>> rngs = [np.random.default_rng(3) for _ in range(2)]
+    >>> one, other = (gumbel_argmax(np.log([0.2, 0.8]) + shift, 1.0, r)
+    ...               for r, shift in zip(rngs, (0, 5)))
+    >>> one == other
+    True
+    """
+    if temperature == 0:
+        return int(np.argmax(logits))
+    return int(np.argmax(logits / temperature + noise.gumbel(size=len(logits))))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformersModel:
+    r"""A causal language model of the transformers library, read from a folder of safetensors.
+
+    The reasoning is continued as raw text (``prompt + shown + cue``), or with ``chat`` in the
+    model's own turn after its chat template. With choices, the law at the readout is exact,
+
+    .. math:: p_c \propto \exp\Big(\tfrac1T \sum_t \log P(c_t \mid \text{text}, c_{<t})\Big) ,
+
+    and all draws are Gumbel-max with noise that depends on (seed, question, draw, position) and
+    not on the prompt arm.
+
+    Parameters
+    ----------
+    folder
+        Folder with the configuration, the tokenizer and ``*.safetensors``; nothing is downloaded
+        and no pickle is read.
+    seed
+        Seed of the noise.
+    chat
+        Whether the prompt goes through the chat template.
+    lead
+        Text between the cue and a choice, such as a space.
+    stop
+        Texts that end the writing; they are kept.
+
+    Raises
+    ------
+    MissingExtraError
+        If torch or transformers is not installed.
+    DesignError
+        If the folder holds no safetensors.
+    """
+
+    folder: str | Path
+    seed: int = 0
+    chat: bool = False
+    lead: str = " "
+    stop: tuple[str, ...] = ()
+    _held: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not list(Path(self.folder).glob("*.safetensors")):
+            raise DesignError(f"{str(self.folder)!r} holds no *.safetensors; pickles are not read")
+        for library in ("torch", "transformers"):
+            if importlib.util.find_spec(library) is None:
+                raise MissingExtraError.for_feature("a model from a local folder", "local")
+
+    @property
+    def name(self) -> str:
+        """Name of the folder and the start of the SHA-256 of its weights."""
+        if "name" not in self._held:
+            told = hashlib.sha256()
+            for file in sorted(Path(self.folder).glob("*.safetensors")):
+                with file.open("rb") as data:
+                    while block := data.read(2**20):
+                        told.update(block)
+            self._held["name"] = f"{Path(self.folder).resolve().name}-{told.hexdigest()[:12]}"
+        return str(self._held["name"])
+
+    @property
+    def modes(self) -> frozenset[str]:
+        """Raw continuation, or the model's own turn."""
+        return frozenset({"final-message" if self.chat else "continuation"})
+
+    async def complete(self, request: Request) -> Completion:
+        model, tokenizer = self._load()
+        replayed = request.shown is not None
+        text = self._prompt(request, tokenizer)
+        ids = list(tokenizer(text, add_special_tokens=not self.chat)["input_ids"])
+        most = getattr(model.config, "max_position_embeddings", None)
+        if most is not None and len(ids) + 1 > most:
+            raise RefusedError.too_long(len(text), most)
+        if replayed and request.choices:
+            return self._choose(request, ids)
+        room = request.max_tokens if most is None else min(request.max_tokens, most - len(ids))
+        written, finish = self._write(request, ids, room)
+        said = tokenizer.decode(written, skip_special_tokens=True)
+        before, after = split_answer(said, request.cue)
+        answer = said if replayed and after is None else after
+        return Completion(
+            text=said,
+            reasoning="" if replayed else before,
+            answer=read_answer(answer, request.choices),
+            tokens_in=len(ids),
+            tokens_out=len(written),
+            finish=finish,
+            model=self.name,
+        )
+
+    def _prompt(self, request: Request, tokenizer: Any) -> str:
+        begun = request.prompt
+        if self.chat:
+            turn = [{"role": "user", "content": request.prompt}]
+            begun = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return begun if request.shown is None else f"{begun}{request.shown}{request.cue}"
+
+    def _noise(self, request: Request, position: int) -> np.random.Generator:
+        return np.random.default_rng(digest(self.seed, request.question, request.draw, position))
+
+    def _choose(self, request: Request, ids: list[int]) -> Completion:
+        _, tokenizer = self._load()
+        ends = [
+            list(tokenizer(self.lead + c, add_special_tokens=False)["input_ids"])
+            for c in request.choices
+        ]
+        scores = self.log_probabilities(ids, ends)
+        heat = request.temperature or 1.0
+        law = np.exp((scores - scores.max()) / heat)
+        law /= law.sum()
+        k = gumbel_argmax(scores, request.temperature, self._noise(request, 0))
+        return Completion(
+            text=self.lead + request.choices[k],
+            answer=request.choices[k],
+            probabilities=dict(zip(request.choices, law.tolist(), strict=True)),
+            tokens_in=len(ids),
+            tokens_out=len(ends[k]),
+            model=self.name,
+        )
+
+    def log_probabilities(self, ids: list[int], ends: Sequence[list[int]]) -> np.ndarray:
+        """Return ``log P(end | ids)`` of several token sequences that follow the same text."""
+        import torch
+
+        model, _ = self._load()
+        found = []
+        with torch.inference_mode():
+            for end in ends:
+                logits = model(input_ids=torch.tensor([ids + end[:-1]])).logits[0, len(ids) - 1 :]
+                law = torch.log_softmax(logits.double(), dim=-1)
+                found.append(float(law[range(len(end)), end].sum()))
+        return np.array(found)
+
+    def _write(self, request: Request, ids: list[int], room: int) -> tuple[list[int], str]:
+        import torch
+
+        model, tokenizer = self._load()
+        ends = model.generation_config.eos_token_id
+        eos = set(ends if isinstance(ends, list) else [ends])
+        written: list[int] = []
+        feed, cache = torch.tensor([ids]), None
+        with torch.inference_mode():
+            while len(written) < room:
+                out = model(input_ids=feed, past_key_values=cache, use_cache=True)
+                cache = out.past_key_values
+                logits = out.logits[0, -1].double().numpy()
+                noise = self._noise(request, len(written))
+                token = gumbel_argmax(logits, request.temperature, noise)
+                if token in eos:
+                    return written, "stop"
+                written.append(token)
+                if self.stop and any(s in tokenizer.decode(written) for s in self.stop):
+                    return written, "stop"
+                feed = torch.tensor([[token]])
+        return written, "length"
+
+    def _load(self) -> tuple[Any, Any]:
+        if "model" not in self._held:
+            import transformers
+
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                self.folder, local_files_only=True, use_safetensors=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                self.folder, local_files_only=True
+            )
+            self._held["model"] = (model.eval(), tokenizer)
+        model, tokenizer = self._held["model"]
+        return model, tokenizer
