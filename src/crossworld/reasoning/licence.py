@@ -8,8 +8,8 @@ from crossworld.core.identification import Assumption, Identification
 from crossworld.reasoning.cells import CellTable, Place
 
 FORMULA = (
-    r"\operatorname{E}[Y(a, M(b))] = \frac{1}{Q} \sum_{q=1}^{Q} \frac{1}{K_q} \sum_{k=1}^{K_q} "
-    r"Y_q\bigl(a, m_{qk}\bigr), \qquad m_{qk} \sim P(M \mid q, b)"
+    r"E[Y(a, M(b))] = \frac{1}{Q} \sum_{q=1}^{Q} \frac{1}{K_q} \sum_{k=1}^{K_q} "
+    r"Y_q\bigl(a, m_{qk}\bigr),\qquad m_{qk} \sim P(M \mid q, b)"
 )
 
 

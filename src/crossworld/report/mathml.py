@@ -67,7 +67,8 @@ def _row(tokens: list[str], at: int) -> tuple[list[str], int]:
             if not found:
                 raise _UnknownFormError(tokens[at])
             tag = "msub" if tokens[at] == "_" else "msup"
-            tag = "munder" if tag == "msub" and "∑" in found[-1] else tag
+            if "∑" in found[-1]:
+                tag = "munder" if tag == "msub" else "mover"
             index, at = _one(tokens, at + 1)
             found[-1] = f"<{tag}>{found[-1]}{index}</{tag}>"
         else:
