@@ -20,7 +20,7 @@ MAY: dict[str, set[str]] = {
     "infer": {"core", "errors"},
     "forwhom": {"core", "errors", "infer"},
     "tables": {"core", "errors"},
-    "reasoning": {"core", "errors"},
+    "reasoning": {"core", "errors", "tables"},
     "internals": {"core", "errors"},
     "generative": {"core", "errors", "tables"},
     "refute": {"core", "errors", "infer", "tables", "catalog"},
@@ -32,7 +32,17 @@ MAY: dict[str, set[str]] = {
     "scale": {"core", "errors", "infer", "tables"},
     "spec": {"core", "errors", "catalog", "infer", "tables", "reasoning", "internals", "refute"},
     "serve": {"core", "errors", "io", "spec", "report"},
-    "cli": {"core", "errors", "io", "spec", "report", "datasets", "serve", "catalog"},
+    "cli": {
+        "core",
+        "errors",
+        "io",
+        "spec",
+        "report",
+        "datasets",
+        "serve",
+        "catalog",
+        "reasoning",
+    },  # fmt: skip
 }
 # part -> what it may import from outside the standard library
 OUTSIDE = {
