@@ -42,7 +42,7 @@ MAY: dict[str, set[str]] = {
         "serve",
         "catalog",
         "reasoning",
-    },  # fmt: skip
+    },
 }
 # part -> what it may import from outside the standard library
 OUTSIDE = {
