@@ -66,7 +66,7 @@ def carry_out(plan: Plan, model: PocketReasoner) -> pd.DataFrame:
     shown = [plan.request(call, traces[call.trace].reasoning) for call in replays]
     done = [*wrote, *answered(model, shown)]
     return pd.DataFrame(
-        row_of(plan.identity(call, name, "continuation"), call, it, traces[call.trace].answer)
+        row_of(plan.identity(call, name, mode="continuation"), call, it, traces[call.trace].answer)
         for call, it in zip([*natural, *replays], done, strict=True)
     )
 

@@ -66,7 +66,7 @@ def make_model(client: str, address: str) -> LanguageModel:
 
 def planned(plan: Plan, model: LanguageModel) -> list[str]:
     mode = getattr(model, "mode", "continuation")
-    return [identity_key(plan.identity(c, model.name, mode)) for c in plan.calls()]
+    return [identity_key(plan.identity(c, model.name, mode=mode)) for c in plan.calls()]
 
 
 def check_once(plan: Plan, model: LanguageModel, file: Path) -> None:

@@ -56,7 +56,7 @@ def enumerated(model: SimulatedReasoner, a: int, b: int, edit: str | None, q: st
         for conclusion, share in stated:
             text = asked.write(sound, conclusion=conclusion)
             text = text if edit is None else model.edit(text, edit)
-            total += weight * share * model.reads(q, a, text)
+            total += weight * share * model.reads(q, a, text=text)
     return total
 
 
@@ -64,7 +64,7 @@ def enumerated(model: SimulatedReasoner, a: int, b: int, edit: str | None, q: st
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_cells_are_what_all_texts_add_up_to(a: int, b: int, edit: str | None) -> None:
     for q in ("x", "y", "z"):
-        cell = RICH.cell(a, b, edit, questions=[q], replayed=True)
+        cell = RICH.cell(a, b, edit=edit, questions=[q], replayed=True)
         assert cell == pytest.approx(enumerated(RICH, a, b, edit, q), abs=1e-12)
 
 
@@ -88,7 +88,7 @@ def test_the_table_has_the_law_of_the_cells() -> None:
         here &= (table["edit"] == edit) & (table["replayed"] == 1)
         by_question = table["correct"][here].reshape(6000, -1).mean(axis=1)
         error = by_question.std() / np.sqrt(6000)
-        truth = model.cell(a, b, edit, replayed=True)
+        truth = model.cell(a, b, edit=edit, replayed=True)
         assert abs(by_question.mean() - truth) < 4.5 * error
     natural = table["replayed"] == 0
     assert table["correct"][natural & (table["prompt"] == "1")].mean() == pytest.approx(
@@ -125,8 +125,8 @@ def test_asking_has_the_law_of_the_cells() -> None:
 def test_a_step_is_worth_its_contribution() -> None:
     model = replace(RICH, leak=(0.0, 0.0), noise=0.0)
     asked = model.question("q")
-    with_step = model.reads("q", 1, asked.write([True, True, False]))
-    without = model.reads("q", 1, asked.write([True, False, False]))
+    with_step = model.reads("q", 1, text=asked.write([True, True, False]))
+    without = model.reads("q", 1, text=asked.write([True, False, False]))
     assert with_step - without == pytest.approx(model.contribution(2, 1))
     assert model.contribution(2, 1) == pytest.approx(0.6 * 0.2)
     assert model.contribution(2, 0) == pytest.approx(0.2)
@@ -157,7 +157,7 @@ def test_the_carried_share_is_what_was_planted() -> None:
     model = SimulatedReasoner(direct=0.12 + 0.28 * 0, contributions=(0.28,), sound=(0.0, 1.0))
     assert model.cell(1, 1) - model.cell(0, 0) == pytest.approx(0.4)
     assert model.carried_share() == pytest.approx(0.7)
-    assert model.cell(1, 1, "paraphrase") == model.cell(1, 1)
+    assert model.cell(1, 1, edit="paraphrase") == model.cell(1, 1)
 
 
 @pytest.mark.parametrize(

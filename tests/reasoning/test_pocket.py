@@ -309,7 +309,7 @@ def test_the_model_says_again_what_was_recorded(study, model):
     traces, seen = {}, 0
     for call in plan.calls():
         shown = None if call.replay is None else traces[call.trace]
-        identity = plan.identity(call, model.name, "continuation")
+        identity = plan.identity(call, model.name, mode="continuation")
         done = asyncio.run(model.complete(plan.request(call, shown)))
         if shown is None:
             traces[call.trace] = done.reasoning

@@ -43,7 +43,7 @@ def test_replay_recovers_the_cells_of_a_reasoner_that_is_known(
         "nde": cell[1, 0] - cell[0, 0],
         "nie": cell[1, 1] - cell[1, 0],
         "pnie": cell[0, 1] - cell[0, 0],
-        "deleted": cell[1, 1] - model.cell(1, 1, "delete", replayed=True),
+        "deleted": cell[1, 1] - model.cell(1, 1, edit="delete", replayed=True),
     }
     for term, value in truth.items():
         assert abs(value) > 0.05

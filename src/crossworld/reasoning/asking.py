@@ -88,7 +88,7 @@ class Run:
         self.rng = np.random.default_rng(plan.seed)
         self.queue: asyncio.PriorityQueue[tuple[float, int]] = asyncio.PriorityQueue()
         self.calls = list(plan.calls())
-        self.identities = [plan.identity(c, self.name, self.mode) for c in self.calls]
+        self.identities = [plan.identity(c, self.name, mode=self.mode) for c in self.calls]
         self.keys = [identity_key(identity) for identity in self.identities]
         self.traces: dict[str, Trace] = {}
         self.waiting: dict[str, list[int]] = {}

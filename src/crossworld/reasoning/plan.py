@@ -267,7 +267,7 @@ class Plan:
             max_tokens=self.readout_tokens if replay else self.max_tokens,
         )
 
-    def identity(self, call: Call, model: str, mode: str) -> dict[str, Any]:
+    def identity(self, call: Call, model: str, *, mode: str) -> dict[str, Any]:
         """Return the values that make the call's row this readout and no other."""
         request = self.request(call, None)
         replay = call.replay

@@ -68,7 +68,7 @@ class SimulatedReasoner:
     >>> model = SimulatedReasoner(contributions=(0.2, 0.2), sound=(0.25, 0.75))
     >>> [round(model.cell(a, b), 3) for a, b in ((0, 0), (1, 0), (1, 1))]
     [0.35, 0.45, 0.65]
-    >>> round(model.cell(1, 1, "delete"), 3)
+    >>> round(model.cell(1, 1, edit="delete"), 3)
     0.35
     """
 
@@ -150,8 +150,8 @@ class SimulatedReasoner:
         self,
         prompt: object,
         reasoning: object,
-        edit: str | None = None,
         *,
+        edit: str | None = None,
         questions: Sequence[str] | None = None,
         replayed: bool = False,
     ) -> float:
@@ -198,7 +198,7 @@ class SimulatedReasoner:
     def carried_share(self, edit: str = "delete") -> float:
         """Return the planted ``(Y(1) - Y(1, M(1, edit))) / TE`` minus that of the paraphrase."""
         total = self.cell(1, 1) - self.cell(0, 0)
-        return (self.cell(1, 1, "paraphrase") - self.cell(1, 1, edit)) / total
+        return (self.cell(1, 1, edit="paraphrase") - self.cell(1, 1, edit=edit)) / total
 
     async def complete(self, request: Request) -> Completion:
         """Write reasoning and answer, or answer from the reasoning shown.
@@ -214,7 +214,7 @@ class SimulatedReasoner:
         if request.shown is None or request.cue == "":
             written = self._write(q, a, request.shown or "", rng)
         shown = (request.shown or "") + written
-        p = self.reads(request.question, a, shown, replayed=request.shown is not None)
+        p = self.reads(request.question, a, text=shown, replayed=request.shown is not None)
         answer, probabilities = self._answer(q.gold, p, request.choices, rng)
         said = "I cannot say." if answer is None else answer
         text = f"{written}{request.cue or chr(10) + 'Answer:'} {said}" if written else f" {said}"
@@ -242,7 +242,7 @@ class SimulatedReasoner:
         text = q.write(sound, first=first, conclusion=conclusion)
         return f"\n{text}" if prefix and text and not prefix.endswith("\n") else text
 
-    def reads(self, question: str, arm: object, text: str, *, replayed: bool = True) -> float:
+    def reads(self, question: str, arm: object, *, text: str, replayed: bool = True) -> float:
         """Return the exact probability of the right answer to one question after any text."""
         q = self.question(question)
         sound, stated = q.read(text)
