@@ -54,7 +54,7 @@ class SimulatedReasoner:
     noise, unparsable
         Shares of answers that are a coin flip, and that cannot be read.
     drift
-        What replaying by itself adds to the probability of a right answer: a replay floor.
+        What replaying by itself adds to the probability that a reader who works it out is right.
     seed
         Everything is a function of (seed, question, arm, draw, text shown).
 
@@ -141,9 +141,13 @@ class SimulatedReasoner:
         reach = (1 + self.interaction * arm) * worth
         return self.base + self.direct * arm - self.difficulty * d + reach
 
-    def scored(self, chance: Any, *, replayed: bool = False) -> Any:
-        """Turn the chance of knowing the answer into that of giving it."""
-        known = chance + (self.drift if replayed else 0.0)
+    def mixed(self, stated: Any, fresh: Any, copied: Any, *, replayed: bool = False) -> Any:
+        """Chance of giving the right answer: a stated one is copied, else the reader works it out.
+
+        Drift acts where the reader works it out.
+        """
+        own = fresh + (self.drift if replayed else 0.0)
+        known = copied * stated + (1 - copied) * own
         return (1 - self.noise) * known + self.noise / 2
 
     def cell(
@@ -184,8 +188,8 @@ class SimulatedReasoner:
         fresh = self.chance(d, a, p * worth)
         stated = self.chance(d, b, p * np.ones_like(worth))
         copied = self.leak[b] * self.copy * states
-        chance = copied * stated + (1 - copied) * fresh
-        return float(np.mean((1 - self.unparsable) * self.scored(chance, replayed=replayed)))
+        chance = self.mixed(stated, fresh, copied, replayed=replayed)
+        return float(np.mean((1 - self.unparsable) * chance))
 
     def contribution(self, step: int, arm: object = 1) -> float:
         """Return the effect on ``E[correct]`` of step ``step`` (from 1) being sound, not slipped.
@@ -248,8 +252,7 @@ class SimulatedReasoner:
         sound, stated = q.read(text)
         fresh = self.chance(self.hardness(q.level), self.arm(arm), sound)
         copied = self.copy if stated is not None else 0.0
-        chance = copied * (stated == q.gold) + (1 - copied) * fresh
-        return float(np.clip(self.scored(chance, replayed=replayed), 0.0, 1.0))
+        return float(self.mixed(stated == q.gold, fresh, copied, replayed=replayed))
 
     def _answer(
         self, gold: int, p: float, choices: tuple[str, ...], rng: np.random.Generator
@@ -340,8 +343,8 @@ class SimulatedReasoner:
         worth, keeps = kept(edit, sound.shape[2])
         copied = self.copy * (states & keeps)
         fresh = self.chance(d[:, None], a, sound * worth)
-        p = self.scored(copied * right + (1 - copied) * fresh, replayed=replayed)
-        p = np.repeat(np.clip(p, 0, 1)[:, :, None], readouts, axis=2)
+        p = self.mixed(right, fresh, copied, replayed=replayed)
+        p = np.repeat(p[:, :, None], readouts, axis=2)
         i, k, r = (axis.ravel() for axis in np.indices(p.shape))
         size = len(i)
         return {
