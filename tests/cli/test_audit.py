@@ -77,6 +77,10 @@ def test_collect_resume_estimate(tmp_path: Path) -> None:
     parts = {e["term"]: e["estimate"] for e in found["effects"]}
     assert parts["te"] == pytest.approx(parts["nde"] + parts["nie"])
     assert "<!doctype html>" in (tmp_path / "r.html").read_text()
+    again = command("report", "r.json", "--report", "again.html")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.html").read_text() == (tmp_path / "r.html").read_text()
+    assert command("report", "plan.toml").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from crossworld.cli.mediate import JsonFile, finish
 from crossworld.cli.output import say
 from crossworld.cli.progress import shown
 from crossworld.cli.reading import check_writable, label, split, value
+from crossworld.core.table import EffectTable
 from crossworld.errors import SpecError
 from crossworld.spec import from_document
 
@@ -125,6 +126,21 @@ def estimate(
     document = {"study": study, "ask": {"effects": split(effects), "level": level}}
     check_writable((cells,), json_file, report_file)
     finish(from_document(document, Path()), json_file, report_file)
+
+
+@audit.command("report")
+def report(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="What estimate wrote with --json.")
+    ],
+    report_file: Annotated[
+        Path, typer.Option("--report", metavar="FILE", help="HTML, or Markdown (.md).")
+    ] = Path("report.html"),
+) -> None:
+    """Write the report of a result."""
+    check_writable((result,), report_file)
+    EffectTable.from_json(result).report(report_file)
+    say(f"report: {report_file}")
 
 
 @audit.command("holds")
