@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.reasoning.budget import Costs as Costs
+    from crossworld.reasoning.budget import budget as budget
     from crossworld.reasoning.collect import collect as collect
     from crossworld.reasoning.collect import collect_now as collect_now
     from crossworld.reasoning.edits.carried import CARRIED as CARRIED
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from crossworld.reasoning.models.recorded import RecordedModel as RecordedModel
     from crossworld.reasoning.models.simulated import SimulatedReasoner as SimulatedReasoner
     from crossworld.reasoning.models.transformers import TransformersModel as TransformersModel
+    from crossworld.reasoning.observational.distill import distill as distill
+    from crossworld.reasoning.observational.leakage import leakage as leakage
     from crossworld.reasoning.plan import Plan as Plan
     from crossworld.reasoning.plan import Question as Question
     from crossworld.reasoning.plan import Replayed as Replayed
@@ -144,6 +148,7 @@ _HOME = {
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
+    "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),
     "reasoning.limits": ("Limits",),
@@ -151,6 +156,8 @@ _HOME = {
     "reasoning.models.recorded": ("RecordedModel",),
     "reasoning.models.simulated": ("SimulatedReasoner",),
     "reasoning.models.transformers": ("TransformersModel",),
+    "reasoning.observational.distill": ("distill",),
+    "reasoning.observational.leakage": ("leakage",),
     "reasoning.plan": ("Plan", "Question", "Replayed", "Template", "four_cells"),
     "reasoning.replay": ("Replay",),
     "reasoning.several": ("by_model",),

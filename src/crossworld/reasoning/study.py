@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from crossworld.reasoning.build import build_table, read_levels
 from crossworld.reasoning.cells import CellTable, Index, Mask, Place, as_cell, check_duplicates
 from crossworld.reasoning.licence import licence
 from crossworld.reasoning.reader import Readouts, read, truth_label
+
+if TYPE_CHECKING:
+    from crossworld.tables.study import TableStudy
 
 BLOCKS = (("reasoning",),)
 EFFECTS = (TE, NDE, NIE, TNDE, PNIE, INT_MED, IDE, IIE, OE)
@@ -304,6 +307,25 @@ class ReasoningStudy:
             If the table has no such column.
         """
         return self.source.values(name, role)
+
+    def to_table(
+        self,
+        *,
+        kind: Literal["components", "clusters"] = "components",
+        embedder: Any = None,
+        components: int = 16,
+        covariates: Sequence[str] = (),
+    ) -> TableStudy:
+        """Return the natural traces as a table: the prompt, a block of text features, the outcome.
+
+        What an observational study would see; see
+        `crossworld.reasoning.observational.table.to_table`, which says what it assumes and refuses.
+        """
+        from crossworld.reasoning.observational.table import to_table
+
+        return to_table(
+            self, kind=kind, embedder=embedder, components=components, covariates=covariates
+        )
 
     def describe(self) -> str:
         """One line for the head of a result."""

@@ -141,7 +141,7 @@ class SimulatedReasoner:
         reach = (1 + self.interaction * arm) * worth
         return self.base + self.direct * arm - self.difficulty * d + reach
 
-    def mixed(self, stated: Any, fresh: Any, copied: Any, *, replayed: bool = False) -> Any:
+    def mixed(self, stated: Any, fresh: Any, *, copied: Any, replayed: bool = False) -> Any:
         """Chance of giving the right answer: a stated one is copied, else the reader works it out.
 
         Drift acts where the reader works it out.
@@ -188,7 +188,7 @@ class SimulatedReasoner:
         fresh = self.chance(d, a, p * worth)
         stated = self.chance(d, b, p * np.ones_like(worth))
         copied = self.leak[b] * self.copy * states
-        chance = self.mixed(stated, fresh, copied, replayed=replayed)
+        chance = self.mixed(stated, fresh, copied=copied, replayed=replayed)
         return float(np.mean((1 - self.unparsable) * chance))
 
     def contribution(self, step: int, arm: object = 1) -> float:
@@ -252,7 +252,7 @@ class SimulatedReasoner:
         sound, stated = q.read(text)
         fresh = self.chance(self.hardness(q.level), self.arm(arm), sound)
         copied = self.copy if stated is not None else 0.0
-        return float(self.mixed(stated == q.gold, fresh, copied, replayed=replayed))
+        return float(self.mixed(stated == q.gold, fresh, copied=copied, replayed=replayed))
 
     def _answer(
         self, gold: int, p: float, choices: tuple[str, ...], rng: np.random.Generator
@@ -343,7 +343,7 @@ class SimulatedReasoner:
         worth, keeps = kept(edit, sound.shape[2])
         copied = self.copy * (states & keeps)
         fresh = self.chance(d[:, None], a, sound * worth)
-        p = self.mixed(right, fresh, copied, replayed=replayed)
+        p = self.mixed(right, fresh, copied=copied, replayed=replayed)
         p = np.repeat(p[:, :, None], readouts, axis=2)
         i, k, r = (axis.ravel() for axis in np.indices(p.shape))
         size = len(i)

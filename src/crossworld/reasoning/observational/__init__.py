@@ -1,0 +1,1 @@
+"""Reasoning studies without replay: the text as a mediator or a covariate in a table."""
