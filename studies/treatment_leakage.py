@@ -7,7 +7,7 @@ Y = A + z + e with e standard normal, so the effect is 1. The text has twelve sh
 about something bad with probability expit(1.5 z) and about something good otherwise; with
 probability 0.9 a further sentence names the treatment. Texts are embedded in 8 components after
 the removal (INLP works on the components themselves) and the effect is the cross-fitted
-augmented inverse probability estimate with a logistic and a linear regression, probabilities held
+augmented inverse probability estimate with a logistic and a ridge regression, probabilities held
 within 0.01 and 0.99.
 """
 
@@ -64,7 +64,7 @@ def draw(n: int, rng: np.random.Generator) -> tuple[list[str], Array, Array, Arr
 
 def aipw(x: Array, a: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
     """Effect and the lowest probability of a treatment."""
-    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.linear_model import LogisticRegression, Ridge
 
     fold = rng.permutation(len(a)) % 5
     score, lowest = np.empty(len(a)), 1.0
@@ -76,7 +76,7 @@ def aipw(x: Array, a: Array, y: Array, rng: np.random.Generator) -> tuple[float,
         lowest = min(lowest, float(p.min()), float(1 - p.max()))
         p = np.clip(p, LEAST, 1 - LEAST)
         mean = [
-            LinearRegression().fit(x[train & (a == v)], y[train & (a == v)]).predict(x[test])
+            Ridge(alpha=1e-3).fit(x[train & (a == v)], y[train & (a == v)]).predict(x[test])
             for v in (0.0, 1.0)
         ]
         at, yt = a[test], y[test]
