@@ -169,6 +169,11 @@ class Cell(Expr):
         """Whether one regime, named for none, holds for every mediator."""
         return [key for key, _ in self.regimes] == [ALL]
 
+    @property
+    def crosses_worlds(self) -> bool:
+        """Whether a mediator takes the value it would have had under another level."""
+        return any(isinstance(r, Draw) and r.level != self.treatment for _, r in self.regimes)
+
     def regime(self, mediator: str) -> Regime:
         """Return the regime of one mediator."""
         named = dict(self.regimes)

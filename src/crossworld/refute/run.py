@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
+from crossworld import catalog
 from crossworld.core.analysis import Analysis
 from crossworld.core.refutation import Refuter
 from crossworld.core.table import EffectTable
@@ -24,15 +23,7 @@ def refuters() -> dict[str, type[Any]]:
     >>> "placebo" in refuters()
     True
     """
-    package = import_module("crossworld.refute")
-    found = {}
-    for info in iter_modules(package.__path__, f"{package.__name__}."):
-        module = import_module(info.name)
-        for thing in vars(module).values():
-            own = isinstance(thing, type) and thing.__module__ == module.__name__
-            if own and isinstance(getattr(thing, "key", None), str) and hasattr(thing, "refute"):
-                found[thing.key] = thing
-    return dict(sorted(found.items()))
+    return dict(sorted((c.key, c) for c in catalog.refuters()))  # type: ignore[attr-defined]
 
 
 def refute(

@@ -206,7 +206,7 @@ class Auxiliary:
 
     def identification(self, study: TableStudy, estimands: Sequence[Estimand]) -> Identification:
         """Say what the two tables identify."""
-        crossing = sorted({e.name for e in estimands if any(_crosses_worlds(c) for c in e.cells())})
+        crossing = sorted({e.name for e in estimands if any(c.crosses_worlds for c in e.cells())})
         if crossing and not self.no_interaction:
             return Identification(
                 identified=False,
@@ -280,10 +280,6 @@ def _beside(study: TableStudy, experiment: Any) -> Any:
         return experiment
     near = Path(study.origin.data or "").parent / experiment
     return near if near.exists() else experiment
-
-
-def _crosses_worlds(cell: Cell) -> bool:
-    return any(isinstance(r, Draw) and r.level != cell.treatment for _, r in cell.regimes)
 
 
 def _asked(study: TableStudy, cell: Cell, no_interaction: bool) -> Asked:

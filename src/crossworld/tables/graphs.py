@@ -59,7 +59,6 @@ def identify_by_graph(
     estimands: Sequence[Estimand],
 ) -> Identification:
     """Identify every effect with the study's covariates, or say which one they do not give."""
-    marked = str(found.graph.marked(found.treatment, found.mediators, outcome=found.outcome))
     licences = []
     for effect in estimands:
         licence = verdict(found, effect, adjust)
@@ -67,12 +66,12 @@ def identify_by_graph(
             later = sequential(found, effect, adjust, intermediate)
             licence = licence if later is None else later
         if not licence.identified:
-            return replace(licence, graph=marked)
+            return replace(licence, graph=found.text)
         licences.append(licence)
     most = max(licences, key=lambda v: len(v.assumptions))
     formulas = [v.formula for v in licences if v.formula]
     parts = dict.fromkeys(p.strip() for f in formulas for p in f.split(r",\qquad"))
-    return replace(most, adjust=tuple(adjust), formula=r",\qquad ".join(parts), graph=marked)
+    return replace(most, adjust=tuple(adjust), formula=r",\qquad ".join(parts), graph=found.text)
 
 
 def front_door_obstacle(found: Roles | None, adjust: Sequence[str]) -> str | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossworld.core.estimand import Estimand
-from crossworld.core.expression import Cell
 from crossworld.core.identification import Assumption, Identification
 from crossworld.core.identify import words
-from crossworld.core.regime import Draw
 from crossworld.tables.path import Path
 
 
@@ -25,12 +23,12 @@ def identify(
     mediator and outcome (Avin, Shpitser and Pearl 2005); its interventional analogue has one.
     """
     cells = [c for e in estimands for c in e.cells()]
-    crossing = [c for c in cells if _crosses_worlds(c)]
+    crossing = [c for c in cells if c.crosses_worlds]
     graph = implied(path, adjust, intermediate)
     if crossing and intermediate:
         listed = ", ".join(f"`{name}`" for name in intermediate)
         verb = "is" if len(intermediate) == 1 else "are"
-        names = sorted({e.name for e in estimands if any(_crosses_worlds(c) for c in e.cells())})
+        names = sorted({e.name for e in estimands if any(c.crosses_worlds for c in e.cells())})
         return Identification(
             identified=False,
             by="adjustment",
@@ -51,10 +49,6 @@ def identify(
         formula=_formula(path, bool(adjust), bool(intermediate)),
         graph=graph,
     )
-
-
-def _crosses_worlds(cell: Cell) -> bool:
-    return any(isinstance(r, Draw) and r.level != cell.treatment for _, r in cell.regimes)
 
 
 def implied(path: Path, adjust: Sequence[str], intermediate: Sequence[str]) -> str:

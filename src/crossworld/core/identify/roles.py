@@ -30,6 +30,11 @@ class Roles:
     outcome: str
     mixed: Mixed
 
+    @property
+    def text(self) -> str:
+        """The graph as text with the roles marked."""
+        return str(self.graph.marked(self.treatment, self.mediators, outcome=self.outcome))
+
 
 def roles(
     graph: Graph,

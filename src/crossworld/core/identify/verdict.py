@@ -91,8 +91,7 @@ def identify(
     ('m', 'y', 'm <-> y')
     """
     found = roles(Graph.load(graph), treatment=treatment, mediators=mediators, outcome=outcome)
-    marked = found.graph.marked(found.treatment, found.mediators, outcome=found.outcome)
-    return replace(verdict(found, effect, adjust), graph=str(marked))
+    return replace(verdict(found, effect, adjust), graph=found.text)
 
 
 def verdict(roles: Roles, effect: Question, adjust: Sequence[str] | None = None) -> Identification:
