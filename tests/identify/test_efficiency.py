@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,19 +14,7 @@ from crossworld.core.identify.instead import worlds
 from crossworld.core.identify.roles import roles
 from crossworld.core.identify.verdict import needs
 
-FILE = Path(__file__).parents[2] / "studies" / "identification.py"
 Law = np.ndarray
-
-
-@pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("identification_models", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _given(law: Law, place: dict[str, int], of: tuple[str, ...], given: tuple[str, ...]) -> Law:
