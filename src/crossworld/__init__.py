@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from crossworld.compare.multiverse import multiverse as multiverse
     from crossworld.compare.naive import NaiveComparison as NaiveComparison
     from crossworld.compare.naive import naive as naive
+    from crossworld.core import exhibits as exhibits
     from crossworld.core.analysis import Analysis as Analysis
     from crossworld.core.analysis import contrast as contrast
     from crossworld.core.analysis import estimate as estimate
@@ -189,7 +190,12 @@ _HOME = {
     "tables.weighting": ("Weighting",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = ("datasets", "errors", "sensitivity")
+_MODULES = {
+    "datasets": "datasets",
+    "errors": "errors",
+    "exhibits": "core.exhibits",
+    "sensitivity": "sensitivity",
+}
 __all__ = sorted([*_WHERE, *_MODULES, "__version__"])  # noqa: PLE0605
 
 
@@ -199,7 +205,7 @@ def __getattr__(name: str) -> Any:
 
         return installed("crossworld")
     if name in _MODULES:
-        return import_module(f"crossworld.{name}")
+        return import_module(f"crossworld.{_MODULES[name]}")
     if name not in _WHERE:
         raise AttributeError(f"module 'crossworld' has no attribute {name!r}")
     return getattr(import_module(f"crossworld.{_WHERE[name]}"), name)

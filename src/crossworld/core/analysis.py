@@ -152,6 +152,7 @@ class Analysis(Generic[S]):
             diagnostics,
             (),
             provenance.to_dict(),
+            self,
         )
 
     def _heading(self, scores: Scores) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from crossworld.core.estimand import Estimand
+from crossworld.core.exhibits import Exhibit, known, read
 from crossworld.core.late import late
 from crossworld.core.scores import Scores
 from crossworld.errors import SpecError, hint
@@ -54,6 +55,9 @@ class EffectTable:
         The scores behind the rows, for further contrasts; None when read from a file.
     spec, identification, diagnostics, refutations, provenance
         The parts of the result JSON.
+    source
+        The analysis that made it, for exhibits that are only made when they are wanted; None when
+        read from a file.
     """
 
     rows: tuple[Effect, ...]
@@ -66,6 +70,7 @@ class EffectTable:
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     refutations: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    source: Any = field(default=None, repr=False)
 
     def __getitem__(self, term: str) -> Effect:
         for row in self.rows:
@@ -84,6 +89,53 @@ class EffectTable:
     def warnings(self) -> tuple[str, ...]:
         """Everything the analysis wants to be known before the numbers are used."""
         return tuple(self.diagnostics.get("warnings", ()))
+
+    @property
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """What producers attached for the report to show (`crossworld.exhibits`)."""
+        return known(self.diagnostics.get("exhibits", ()))
+
+    def with_exhibits(self, exhibits: Iterable[Exhibit | Mapping[str, Any]]) -> EffectTable:
+        """Return the same result with more for its report to show.
+
+        Exhibits are plain values. They live in ``diagnostics["exhibits"]``, are written to JSON
+        and come back from it, and every form of the report shows them.
+
+        Parameters
+        ----------
+        exhibits
+            Values of `crossworld.exhibits`, or their plain forms.
+
+        Raises
+        ------
+        SpecError
+            If one is of no known kind or its values do not fit it.
+
+        Examples
+        --------
+        >>> from crossworld.core.exhibits import Story
+        >>> rows = (Effect("te", 1.0, 0.5, 0.0, 2.0, 0.05, "wald"),)
+        >>> EffectTable(rows, 0.95).with_exhibits([Story("Did it help?")]).exhibits[0].question
+        'Did it help?'
+        """
+        made = [read(one).to_dict() for one in exhibits]
+        if not made:
+            return self
+        held = [*self.diagnostics.get("exhibits", ()), *made]
+        unique = [one for k, one in enumerate(held) if one not in held[:k]]
+        return replace(self, diagnostics={**self.diagnostics, "exhibits": unique})
+
+    def illustrated(self) -> EffectTable:
+        """Return the same result with what its study has to show, such as mediator distributions.
+
+        A study with a method ``exhibits(result)`` is asked; a result that was read from a file, or
+        that holds such exhibits already, is returned as it is.
+        """
+        make = getattr(getattr(self.source, "study", None), "exhibits", None)
+        if make is None:
+            return self
+        held = {one.get("kind") for one in self.diagnostics.get("exhibits", ())}
+        return self.with_exhibits(one for one in make(self) if one.kind not in held)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result document (`crossworld/1`) as plain values."""
@@ -120,6 +172,7 @@ class EffectTable:
         if not isinstance(held, dict) or held.get("schema") != SCHEMA:
             raise SpecError(f"{str(file)!r} is not a result file of schema {SCHEMA!r}")
         try:
+            known(held["diagnostics"].get("exhibits", ()))
             return cls(
                 tuple(_effect(row) for row in held["effects"]),
                 float(held["diagnostics"].get("level", 0.95)),
@@ -130,7 +183,7 @@ class EffectTable:
                 refutations=tuple(held["refutations"]),
                 provenance=held["provenance"],
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
             raise SpecError(f"{str(file)!r} is a damaged result file: {error!r}") from None
 
     def to_frame(self) -> Any:
@@ -141,11 +194,21 @@ class EffectTable:
         """Draw a forest plot of the effects; returns the matplotlib axes."""
         return late("report.figures").forest(self, ax=ax)
 
-    def report(self, file: str | Path) -> None:
-        """Write one self-contained HTML page, or Markdown when the file is named ``.md``."""
+    def report(
+        self, file: str | Path, *, exhibits: Iterable[Exhibit | Mapping[str, Any]] = ()
+    ) -> None:
+        """Write one self-contained HTML page, or Markdown when the file is named ``.md``.
+
+        Parameters
+        ----------
+        file
+            Where to write; it appears whole or not at all.
+        exhibits
+            More to show, as in `with_exhibits`; what the study itself shows is added.
+        """
         markdown = Path(file).suffix == ".md"
         writer = late("report.markdown") if markdown else late("report.html")
-        writer.write(self, Path(file))
+        writer.write(self.with_exhibits(exhibits).illustrated(), Path(file))
 
     def _repr_html_(self) -> str:
         text: str = late("report.html").fragment(self)

@@ -46,6 +46,7 @@ _SHOWN_ELSEWHERE = (
     "level",
     "heading",
     "models",
+    "exhibits",
 )
 
 
