@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from crossworld.tables.front_door import FrontDoor as FrontDoor
     from crossworld.tables.imputation import Imputation as Imputation
     from crossworld.tables.interventional import Interventional as Interventional
+    from crossworld.tables.learned_mediator import LearnedMediator as LearnedMediator
     from crossworld.tables.multiply_robust import MultiplyRobust as MultiplyRobust
     from crossworld.tables.natural_effects import NaturalEffects as NaturalEffects
     from crossworld.tables.regression import Regression as Regression
@@ -180,6 +181,7 @@ _HOME = {
     "tables.front_door": ("FrontDoor",),
     "tables.imputation": ("Imputation",),
     "tables.interventional": ("Interventional",),
+    "tables.learned_mediator": ("LearnedMediator",),
     "tables.multiply_robust": ("MultiplyRobust",),
     "tables.natural_effects": ("NaturalEffects",),
     "tables.regression": ("Regression",),

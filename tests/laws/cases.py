@@ -156,6 +156,19 @@ KNOWN: dict[str, Supports] = {
         controlled=True,
         random=True,
     ),
+    "LearnedMediator": Supports(
+        {
+            "linear": {},
+            "linear/plain": {"interaction": False},
+            "interaction": {},
+            "binary_outcome": {},
+            "joint_block": {},
+            "joint_block/turned": {"components": ((0.6, -0.8), (0.8, 0.6))},
+            "multilevel_treatment": {},
+            "clustered": {},
+        },
+        paths=False,
+    ),
     "NaturalEffects": Supports(
         {
             "linear": {},
