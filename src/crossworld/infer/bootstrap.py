@@ -16,6 +16,7 @@ from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, SpecError
 from crossworld.infer.empirical import check_draws, draws_of, plain_integers, summarise
 from crossworld.infer.replicates import blocks, resample_counts, run
+from crossworld.infer.wald import divides_by_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def _bca(point: Array, draws: Array, acceleration: Array, level: float) -> Array
 
 def _acceleration(estimand: Estimand, fit: Fit, scores: Scores) -> float:
     """Skewness of the influence function over 6 (by cluster), the classical acceleration."""
+    if divides_by_zero(estimand, scores.mean):
+        return 0.0
     if scores.influence:
         estimate = estimand.expr.evaluate(scores.mean)
         assert isinstance(estimate, Estimate)

@@ -18,7 +18,7 @@ from crossworld.errors import (
     SmallSampleWarning,
     SpecError,
 )
-from crossworld.infer.wald import NOISE
+from crossworld.infer.wald import NO_QUOTIENT, NOISE, divides_by_zero
 
 MIN_DRAWS = 20
 MOST = 10_000_000
@@ -79,6 +79,10 @@ def summarise(
     draws = draws_of(estimands, scores.cells, means[usable])
     rows = []
     for j, estimand in enumerate(estimands):
+        if not np.isfinite(point[j]):
+            told.append((RatioWarning, _no_value(estimand, scores)))
+            rows.append(Effect(estimand.name, None, None, None, None, None, method))
+            continue
         kept = draws[j][np.isfinite(draws[j])]
         if kept.size < MIN_DRAWS:
             raise EstimationError(f"{estimand.name} is not finite in nearly every replicate")
@@ -97,6 +101,13 @@ def summarise(
         )
         told += _denominator(estimand, scores.cells, means[usable])
     return Inferred(tuple(rows), scores, tuple(told), failed)
+
+
+def _no_value(estimand: Estimand, scores: Scores) -> str:
+    """Say why an estimand has no value at the estimates themselves."""
+    if divides_by_zero(estimand, scores.mean):
+        return NO_QUOTIENT.format(estimand.name)
+    return f"{estimand.name} has no finite value at the estimates of its cells"
 
 
 def _failures(total: int, failed: int) -> list[tuple[type[Warning], str]]:

@@ -26,7 +26,8 @@ def fieller(numerator: Estimate, denominator: Estimate, level: float = 0.95) -> 
     .. math:: (N - \rho D)^2 \le c^2 (V_{NN} - 2 \rho V_{ND} + \rho^2 V_{DD}).
 
     It is an interval when ``D`` differs from 0 at the level, else it is unbounded: the whole line
-    or the outside of an interval.
+    or the outside of an interval. The denominator may be exactly 0: the quotient then has no value,
+    and the set is there all the same.
 
     Parameters
     ----------
@@ -57,7 +58,9 @@ def invert(numerator: Estimate, denominator: Estimate, critical_value: float) ->
     a = d * d - c2 * denominator.covariance(denominator)
     b = n * d - c2 * numerator.covariance(denominator)
     c = n * n - c2 * numerator.covariance(numerator)
-    if a <= 0.0:
+    if a == 0.0:
+        return _degenerate(b, c)
+    if a < 0.0:
         inside = b * b - a * c
         if inside <= 0.0:
             return Quotient(None, None, "every value is compatible with the data")
@@ -68,3 +71,17 @@ def invert(numerator: Estimate, denominator: Estimate, critical_value: float) ->
         )
     root = math.sqrt(max(b * b - a * c, 0.0))
     return Quotient((b - root) / a, (b + root) / a)
+
+
+def _degenerate(b: float, c: float) -> Quotient:
+    r"""Return the set where the inequality has no square: :math:`c - 2 b \rho \le 0`.
+
+    A half line; without a slope (a denominator that is 0 and does not vary) all or nothing.
+    """
+    if b == 0.0:
+        which = "every value" if c <= 0.0 else "no value"
+        return Quotient(None, None, f"{which} is compatible with the data")
+    side = "above" if b > 0.0 else "below"
+    return Quotient(
+        None, None, f"every value {side} {c / (2.0 * b):.4g} is compatible with the data"
+    )

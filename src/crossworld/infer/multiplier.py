@@ -20,7 +20,13 @@ from crossworld.errors import EstimationError, RatioWarning, SpecError
 from crossworld.infer.empirical import check_draws, plain_integers
 from crossworld.infer.fieller import invert
 from crossworld.infer.replicates import blocks, run
-from crossworld.infer.wald import Warn, sampling_error, without_noise
+from crossworld.infer.wald import (
+    NO_QUOTIENT,
+    Warn,
+    divides_by_zero,
+    sampling_error,
+    without_noise,
+)
 
 KINDS = ("gaussian", "rademacher", "mammen", "exponential")
 METHOD = "simultaneous"
@@ -243,12 +249,13 @@ class _Member:
     """One row of the family: what is shown, and what is studentised (None: no interval).
 
     ``sides`` are the numerator and denominator of a quotient; ``logged`` says that the pivot lives
-    on the log scale.
+    on the log scale. ``shown`` is None where a denominator is exactly 0; such a quotient is left
+    out of the family.
     """
 
     term: str
     null: float
-    shown: Estimate
+    shown: Estimate | None
     pivot: Estimate | None
     sides: tuple[Estimate, Estimate] | None = None
     logged: bool = False
@@ -256,6 +263,9 @@ class _Member:
 
 def _member(estimand: Estimand, scores: Scores, warn: Warn) -> _Member:
     expr, term, null = estimand.expr, estimand.name, estimand.null
+    if divides_by_zero(estimand, scores.mean):
+        warn(RatioWarning, f"{NO_QUOTIENT.format(term)} and is left out of the family")
+        return _Member(term, null, None, None)
     shown = expr.evaluate(scores.mean)
     if not isinstance(shown, Estimate):
         raise SpecError(f"{estimand} involves no counterfactual cell")
@@ -283,6 +293,8 @@ def _logged(term: str, shown: Estimate, warn: Warn) -> _Member:
 
 def _row(member: _Member, band: Band, warn: Warn) -> Effect:
     shown, pivot = member.shown, member.pivot
+    if shown is None:
+        return Effect(member.term, None, None, None, None, None, METHOD)
     if pivot is None:
         return Effect(member.term, shown.value, shown.std_error, None, None, None, METHOD)
     tested = pivot if member.sides is None else member.sides[0]

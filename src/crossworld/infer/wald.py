@@ -31,6 +31,8 @@ IGNORED = (
     "{} trusts the models and ignores the declared clusters; use Wald() or Bootstrap for intervals "
     "that allow for them"
 )
+NO_QUOTIENT = "{}: its denominator is exactly 0, so the quotient has no value"
+ROUNDING = 1e-14  # a difference of cells, beside them, that is 0
 NOISE = 1e-10  # spread of an effect, beside that of its cells, that is rounding
 
 
@@ -140,6 +142,8 @@ def _row(estimand: Estimand, mean: Callable[[Cell], Estimate], level: float, war
             return _log_scale(estimand, mean, level, warn)
         numerator, denominator = expr.left.evaluate(mean), expr.right.evaluate(mean)
         if isinstance(numerator, Estimate) and isinstance(denominator, Estimate):
+            if divides_by_zero(estimand, mean):
+                return _no_quotient(estimand, numerator, denominator, level=level, warn=warn)
             return _quotient(estimand, numerator, denominator, level=level, warn=warn)
     estimate = expr.evaluate(mean)
     if not isinstance(estimate, Estimate):
@@ -164,12 +168,27 @@ def without_noise(
     return replace(estimate, value=value, influence=0.0 * estimate.influence)
 
 
+def divides_by_zero(estimand: Estimand, mean: Callable[[Cell], Estimate]) -> bool:
+    """Whether an estimand is a quotient whose denominator is estimated as 0, rounding apart."""
+    expr = estimand.expr
+    if not (isinstance(expr, Op) and expr.symbol == "/"):
+        return False
+    below = expr.right.evaluate(mean)
+    if not isinstance(below, Estimate):
+        return below == 0.0
+    size = max(abs(mean(cell).value) for cell in estimand.cells())
+    return abs(below.value) <= ROUNDING * size
+
+
 def _log_scale(
     estimand: Estimand, mean: Callable[[Cell], Estimate], level: float, warn: Warn
 ) -> Effect:
     try:
         log = estimand.expr.evaluate(mean).log()
     except EstimationError:
+        if divides_by_zero(estimand, mean):
+            warn(RatioWarning, NO_QUOTIENT.format(estimand.name))
+            return Effect(estimand.name, None, None, None, None, None, "log-wald")
         estimate = estimand.expr.evaluate(mean)
         warn(
             RatioWarning,
@@ -197,6 +216,17 @@ def _quotient(
     return _effect(
         estimand.name, quotient, (found.low, found.high), numerator.p_value(0.0), "fieller"
     )
+
+
+def _no_quotient(
+    estimand: Estimand, numerator: Estimate, denominator: Estimate, *, level: float, warn: Warn
+) -> Effect:
+    """Fieller's set, in words, of a quotient that has no value; the test of its numerator stays."""
+    reason = fieller(numerator, denominator, level).reason
+    warn(RatioWarning, f"{NO_QUOTIENT.format(estimand.name)}; {reason}")
+    p_value = numerator.p_value(0.0)
+    tested = None if math.isnan(p_value) else p_value
+    return Effect(estimand.name, None, None, None, None, tested, "fieller")
 
 
 def _effect(

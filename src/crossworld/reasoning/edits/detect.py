@@ -50,7 +50,8 @@ def contains_answer(text: str, answer: str) -> bool:
     plain = _plain(text)
     wanted = as_number(answer)
     if wanted is not None:
-        return any(_signed(plain, n) == wanted for n in numbers(plain) if n.kind != "label")
+        found = numbers(plain, size=abs(wanted))
+        return any(_signed(plain, n) == wanted for n in found if n.kind != "label")
     letter = _CHOICE.match(_plain(answer).strip())
     if letter is not None:
         return _names_choice(plain, letter[1].upper())

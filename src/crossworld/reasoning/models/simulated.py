@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -111,8 +112,7 @@ class SimulatedReasoner:
     @property
     def name(self) -> str:
         """Name with a short fingerprint of the parameters."""
-        values = [getattr(self, f.name) for f in fields(self)]
-        return f"simulated-{digest(*values) % 16**8:08x}"
+        return _name(self)
 
     @property
     def modes(self) -> frozenset[str]:
@@ -364,3 +364,9 @@ class SimulatedReasoner:
         """Apply an edit whose effect `cell` knows to a trace of this reasoner."""
         kept(name, len(self.contributions))
         return edited(text, name)
+
+
+@lru_cache(maxsize=64)
+def _name(model: SimulatedReasoner) -> str:
+    values = [getattr(model, f.name) for f in fields(model)]
+    return f"simulated-{digest(*values) % 16**8:08x}"
