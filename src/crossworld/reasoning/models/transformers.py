@@ -13,6 +13,7 @@ import numpy as np
 
 from crossworld.errors import DesignError, MissingExtraError
 from crossworld.reasoning.models.failures import RefusedError
+from crossworld.reasoning.models.forward import end_scores, load
 from crossworld.reasoning.models.parse import read_answer, split_answer
 from crossworld.reasoning.models.protocol import Completion, Request
 from crossworld.reasoning.models.sums import digest
@@ -48,6 +49,28 @@ def gumbel_argmax(logits: np.ndarray, temperature: float, noise: np.random.Gener
     if temperature == 0:
         return int(np.argmax(logits))
     return int(np.argmax(logits / temperature + noise.gumbel(size=len(logits))))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tokens of a text that shows reasoning.
+
+    Parameters
+    ----------
+    ids
+        All tokens: prompt, reasoning, cue.
+    inside
+        Positions of the tokens that lie in the reasoning.
+    spans
+        Where each of those stands in the reasoning, in characters.
+    cut
+        Tokens that straddle an end of the reasoning; they count as prompt or cue.
+    """
+
+    ids: tuple[int, ...]
+    inside: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +174,7 @@ class TransformersModel:
         return np.random.default_rng(digest(self.seed, request.question, request.draw, position))
 
     def _choose(self, request: Request, ids: list[int]) -> Completion:
-        _, tokenizer = self._load()
-        ends = [
-            list(tokenizer(self.lead + c, add_special_tokens=False)["input_ids"])
-            for c in request.choices
-        ]
+        ends = self.ends(request.choices)
         scores = self.log_probabilities(ids, ends)
         heat = request.temperature or 1.0
         law = np.exp((scores - scores.max()) / heat)
@@ -172,16 +191,46 @@ class TransformersModel:
 
     def log_probabilities(self, ids: list[int], ends: Sequence[list[int]]) -> np.ndarray:
         """Return ``log P(end | ids)`` of several token sequences that follow the same text."""
-        import torch
+        return np.asarray(end_scores(self._load()[0], [ids], ends)[0])
 
-        model, _ = self._load()
-        found = []
-        with torch.inference_mode():
-            for end in ends:
-                logits = model(input_ids=torch.tensor([ids + end[:-1]])).logits[0, len(ids) - 1 :]
-                law = torch.log_softmax(logits.double(), dim=-1)
-                found.append(float(law[range(len(end)), end].sum()))
-        return np.array(found)
+    def layout(self, request: Request) -> Layout:
+        """Return the tokens of a request that shows reasoning, and which of them are reasoning.
+
+        Raises
+        ------
+        DesignError
+            If the request shows none, or the tokenizer cannot say where its tokens stand.
+        RefusedError
+            If the text is longer than the model reads.
+        """
+        model, tokenizer = self._load()
+        if request.shown is None:
+            raise DesignError(f"question {request.question!r} shows no reasoning: give shown=")
+        if not getattr(tokenizer, "is_fast", False):
+            raise DesignError(
+                f"the tokenizer of {self.name} does not say where its tokens stand in the text; "
+                "a folder with a tokenizer.json does"
+            )
+        text = self._prompt(request, tokenizer)
+        told = tokenizer(text, add_special_tokens=not self.chat, return_offsets_mapping=True)
+        most = getattr(model.config, "max_position_embeddings", None)
+        if most is not None and len(told["input_ids"]) + 1 > most:
+            raise RefusedError.too_long(len(text), most)
+        begin = len(text) - len(request.cue) - len(request.shown)
+        end = begin + len(request.shown)
+        spans = [(a - begin, b - begin) for a, b in told["offset_mapping"]]
+        inside = [k for k, (a, b) in enumerate(spans) if 0 <= a < b <= end - begin]
+        cut = [k for k, (a, b) in enumerate(spans) if a < b and (a < 0 < b or a < end - begin < b)]
+        return Layout(
+            tuple(told["input_ids"]), tuple(inside), tuple(spans[k] for k in inside), len(cut)
+        )
+
+    def ends(self, answers: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of answers as they follow the cue."""
+        _, tokenizer = self._load()
+        return [
+            list(tokenizer(self.lead + a, add_special_tokens=False)["input_ids"]) for a in answers
+        ]
 
     def _write(self, request: Request, ids: list[int], room: int) -> tuple[list[int], str]:
         import torch
@@ -206,16 +255,17 @@ class TransformersModel:
                 feed = torch.tensor([[token]])
         return written, "length"
 
+    def parts(self) -> tuple[Any, Any]:
+        """Return the loaded model and its tokenizer."""
+        return self._load()
+
     def _load(self) -> tuple[Any, Any]:
         if "model" not in self._held:
             import transformers
 
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                self.folder, local_files_only=True, use_safetensors=True
-            )
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self.folder, local_files_only=True
             )
-            self._held["model"] = (model.eval(), tokenizer)
+            self._held["model"] = (load(self.folder), tokenizer)
         model, tokenizer = self._held["model"]
         return model, tokenizer

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crossworld.errors import MissingExtraError
+from crossworld.reasoning.models.forward import load
 from crossworld.reasoning.models.protocol import Completion, Request
 from crossworld.reasoning.pocket.characters import CharacterTokenizer
 from crossworld.reasoning.pocket.writing import Writing
@@ -117,17 +118,7 @@ class PocketReasoner:
             for library in ("torch", "transformers"):
                 if importlib.util.find_spec(library) is None:
                     raise MissingExtraError.for_feature("the pocket reasoner", "local")
-            from transformers import AutoModelForCausalLM
-            from transformers.utils import logging
-
-            shown = logging.is_progress_bar_enabled()
-            logging.disable_progress_bar()
-            try:
-                loaded = AutoModelForCausalLM.from_pretrained(self.folder, local_files_only=True)
-            finally:
-                if shown:
-                    logging.enable_progress_bar()
-            self._held["model"] = loaded.eval()
+            self._held["model"] = load(self.folder)
         return self._held["model"]
 
     def _write(self, model: Any, tokenizer: CharacterTokenizer, group: list[Writing]) -> None:
