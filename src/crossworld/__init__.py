@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from crossworld.reasoning.edits.carried import CARRIED as CARRIED
     from crossworld.reasoning.edits.carried import carried_share as carried_share
     from crossworld.reasoning.limits import Limits as Limits
+    from crossworld.reasoning.models.guidance import GuidanceModel as GuidanceModel
     from crossworld.reasoning.models.inspect import InspectModel as InspectModel
     from crossworld.reasoning.models.recorded import RecordedModel as RecordedModel
     from crossworld.reasoning.models.simulated import SimulatedReasoner as SimulatedReasoner
@@ -154,6 +155,7 @@ _HOME = {
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),
     "reasoning.limits": ("Limits",),
+    "reasoning.models.guidance": ("GuidanceModel",),
     "reasoning.models.inspect": ("InspectModel",),
     "reasoning.models.recorded": ("RecordedModel",),
     "reasoning.models.simulated": ("SimulatedReasoner",),

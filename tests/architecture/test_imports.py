@@ -62,8 +62,8 @@ LATE = {
 
 # heavy libraries are imported inside functions, so that importing a module costs nothing
 HEAVY = {
-    "formulaic", "inspect_ai", "jinja2", "joblib", "matplotlib", "narwhals", "networkx", "pandas",
-    "polars", "pyarrow", "rich", "sklearn", "statsmodels", "torch", "transformers",
+    "formulaic", "guidance", "inspect_ai", "jinja2", "joblib", "matplotlib", "narwhals", "networkx",
+    "pandas", "polars", "pyarrow", "rich", "sklearn", "statsmodels", "torch", "transformers",
 }  # fmt: skip
 
 
