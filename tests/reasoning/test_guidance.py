@@ -88,6 +88,9 @@ def test_a_pattern_restricts_what_is_answered(pocket: Any) -> None:
     asked = replace(ASK, choices=())
     answers = {asyncio.run(model.complete(replace(asked, draw=d))).answer for d in range(20)}
     assert answers <= set("01234") and len(answers) > 1
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, again = (asyncio.run(model.complete(asked)) for _ in range(2))
+    assert one == again and (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
 @here

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossworld.errors import DesignError, MissingExtraError
 from crossworld.reasoning.models.failures import RefusedError
 from crossworld.reasoning.models.parse import read_answer, split_answer
 from crossworld.reasoning.models.protocol import Completion, Request
 from crossworld.reasoning.models.sums import digest
+from crossworld.reasoning.models.transformers import gumbel_argmax
+
+Array = NDArray[np.float64]
 
 REMOTE = (
     "{kind} has no engine here: guidance can restrict answers on local models alone (its `select` "
@@ -55,7 +58,9 @@ class GuidanceModel:
     label
         Name of the snapshot, written into every row; guidance does not know it.
     seed
-        Seed of the draws, which depend on question, arm, draw and text shown besides.
+        Seed of the draws. Those of single-token choices and of free text are Gumbel-max with noise
+        that depends on question, draw and position and not on the prompt; guidance's own depend on
+        arm and text shown as well.
     lead
         Text between the cue and the answer, such as a space.
     pattern
@@ -111,46 +116,66 @@ class GuidanceModel:
             text = f"{text}{request.shown}{request.cue}"
         if self.limit is not None and len(text) > self.limit:
             raise RefusedError.too_long(len(text), self.limit, "characters")
-        asked = (request.question, request.arm, request.draw, request.shown)
-        begun = self.model.copy()
-        begun.echo = False
-        with seeded(digest(self.seed, *asked)):
-            if request.shown is not None and (request.choices or (self.pattern and request.cue)):
-                return self._restricted(begun, text, request)
-            return self._free(begun, text, request)
-
-    def _restricted(self, begun: Any, text: str, request: Request) -> Completion:
-        from guidance import regex, select, with_temperature
-
-        node = select(list(request.choices)) if request.choices else regex(self.pattern)
+        if request.shown is None or not (request.choices or (self.pattern and request.cue)):
+            return self._free(text, request)
         text += self.lead
-        said = self._add(begun, text, with_temperature(node, request.temperature), request)
-        law = self._law(text, request) if request.choices else None
-        answer = said if request.choices else read_answer(said)
-        return self._completion(text, self.lead + said, answer=answer, law=law)
+        scores = self._scores(text, request.choices) if request.choices else None
+        if scores is None:
+            said = self._restricted(text, request)
+            answer = said if request.choices else read_answer(said)
+            return self._completion(text, self.lead + said, answer=answer)
+        said = request.choices[gumbel_argmax(scores, request.temperature, self._noise(request, 0))]
+        law = np.exp((scores - scores.max()) / (request.temperature or 1.0))
+        shares = dict(zip(request.choices, (law / law.sum()).tolist(), strict=True))
+        return self._completion(text, self.lead + said, answer=said, law=shares)
 
-    def _free(self, begun: Any, text: str, request: Request) -> Completion:
-        from guidance import gen
+    def _noise(self, request: Request, position: int) -> np.random.Generator:
+        """Noise that both prompts share, as in `TransformersModel`."""
+        return np.random.default_rng(digest(self.seed, request.question, request.draw, position))
 
-        node = gen(max_tokens=request.max_tokens, temperature=request.temperature)
-        said = self._add(begun, text, node, request)
+    def _free(self, text: str, request: Request) -> Completion:
+        """Write without a grammar, from the engine's logits.
+
+        guidance 0.3 reports temperature 0 for `gen`, so that all draws of it would be one draw.
+        """
+        engine = self._engine()
+        tokenizer = engine.tokenizer
+        begun = tokenizer.recode(tokenizer.encode(text.encode()))
+        written: list[int] = []
+        finish = "length"
+        while len(written) < request.max_tokens:
+            logits = self._logits([*begun, *written])
+            noise = self._noise(request, len(written))
+            token = gumbel_argmax(logits, request.temperature, noise)
+            if token == tokenizer.eos_token_id:
+                finish = "stop"
+                break
+            written.append(token)
+        said = tokenizer.decode(written).decode(errors="replace")
         before, after = split_answer(said, request.cue)
         replayed = request.shown is not None
         answer = said if replayed and after is None else after
         made = self._completion(text, said, answer=read_answer(answer, request.choices))
-        return replace(made, reasoning="" if replayed else before)
+        return replace(made, reasoning="" if replayed else before, finish=finish)
 
-    def _add(self, begun: Any, text: str, node: Any, request: Request) -> str:
-        """Let guidance go on from a text; what it wrote."""
-        from guidance import capture
+    def _restricted(self, text: str, request: Request) -> str:
+        """Let guidance go on from a text under a grammar; what it wrote."""
+        from guidance import capture, regex, select, with_temperature
 
+        node = select(list(request.choices)) if request.choices else regex(self.pattern)
+        asked = (request.question, request.arm, request.draw, request.shown)
+        begun = self.model.copy()
+        begun.echo = False
         self._forget()
-        try:
-            done = begun + text + capture(node, "said")
-        except Exception as error:
-            told = f"{type(error).__name__}: {error}"[:300]
-            raise RefusedError(f"guidance could not answer {request.question!r}: {told}") from error
-        return str(done["said"])
+        with seeded(digest(self.seed, *asked)):
+            try:
+                said = capture(with_temperature(node, request.temperature), "said")
+                return str((begun + text + said)["said"])
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"[:300]
+                raise RefusedError(
+                    f"guidance could not answer {request.question!r}: {told}"
+                ) from error
 
     def _completion(
         self, text: str, said: str, *, answer: str | None, law: dict[str, float] | None = None
@@ -175,26 +200,21 @@ class GuidanceModel:
             engine._past_key_values, engine._cached_logits = None, None
             engine._cached_token_ids = []
 
-    def _law(self, text: str, request: Request) -> dict[str, float] | None:
-        """Law of single-token choices; None where one takes several, or tokens straddle the cue."""
-        engine = self._engine()
-        encode = engine.tokenizer.encode
-        before = list(encode(text.encode()))
+    def _logits(self, ids: list[int]) -> Array:
+        """Logits of the next token, shape (vocabulary,)."""
+        self._forget()
+        held = np.asarray(self._engine().get_logits(ids)["logits"], dtype=np.float64)
+        return held[-1] if held.ndim > 1 else held
+
+    def _scores(self, text: str, choices: tuple[str, ...]) -> Array | None:
+        """Logits of single-token choices; None where one is no single token after the text."""
+        tokenizer = self._engine().tokenizer
+        before = list(tokenizer.encode(text.encode()))
         tokens = []
-        for choice in request.choices:
-            whole = list(encode(f"{text}{choice}".encode()))
+        for choice in choices:
+            whole = list(tokenizer.encode(f"{text}{choice}".encode()))
             if len(whole) != len(before) + 1 or whole[:-1] != before:
                 return None
             tokens.append(whole[-1])
-        self._forget()
-        logits = np.asarray(engine.get_logits(engine.tokenizer.recode(before))["logits"])
-        if logits.ndim > 1:
-            logits = logits[-1]
-        held = logits[tokens].astype(np.float64)
-        if not math.isfinite(held.max()):
-            return None
-        if request.temperature == 0:
-            law = np.arange(held.size) == held.argmax()
-        else:
-            law = np.exp((held - held.max()) / request.temperature)
-        return dict(zip(request.choices, (law / law.sum()).tolist(), strict=True))
+        held = self._logits(tokenizer.recode(before))[tokens]
+        return held if np.isfinite(held.max()) else None
