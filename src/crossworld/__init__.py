@@ -108,6 +108,9 @@ if TYPE_CHECKING:
     from crossworld.tables.study import TableStudy as TableStudy
     from crossworld.tables.tmle import TMLE as TMLE
     from crossworld.tables.weighting import Weighting as Weighting
+    from crossworld.watching.result import Watched as Watched
+    from crossworld.watching.watch import watch as watch
+    from crossworld.watching.windows import Windows as Windows
 
 _HOME = {
     "compare.multiverse": ("Multiverse", "multiverse"),
@@ -192,6 +195,9 @@ _HOME = {
     "tables.study": ("TableStudy",),
     "tables.tmle": ("TMLE",),
     "tables.weighting": ("Weighting",),
+    "watching.result": ("Watched",),
+    "watching.watch": ("watch",),
+    "watching.windows": ("Windows",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = {

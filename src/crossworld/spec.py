@@ -124,8 +124,11 @@ def _integer(text: str) -> int | _Endless:
     return int(text) if len(text) <= DIGITS else _Endless("inf")
 
 
-def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
-    """Build the analysis of a document whose data paths are relative to ``folder``."""
+def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None) -> Analysis[Any]:
+    """Build the analysis of a document whose data paths are relative to ``folder``.
+
+    ``data``, when given, is read in place of the file that the document names.
+    """
     if document.get("schema") == SCHEMA and "spec" in document:
         document = document["spec"]
     if not isinstance(document, Mapping):
@@ -140,7 +143,7 @@ def from_document(document: Mapping[str, Any], folder: Path) -> Analysis[Any]:
     if kind not in KINDS:
         raise SpecError.unknown("kind of study", str(kind), KINDS)
     read = _reasoning if kind == "reasoning" else _study
-    study = read(document["study"], folder)
+    study = read(document["study"], folder, data)
     front_end, default = FRONT_ENDS[kind]
     estimator = _named(
         document.get("estimator", {"name": default}), catalog.estimators(front_end), "estimator"
@@ -220,7 +223,7 @@ def _scaled_texts(asked: Estimand) -> Iterator[str]:
             yield f"({one} - {other}).{asked.scale}"
 
 
-def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
+def _study(table: Mapping[str, Any], folder: Path, data: Any = None) -> TableStudy:
     keys = [k for k in signature(TableStudy.from_frame).parameters if k not in ("frame", "path")]
     _known_keys(table, ("kind", "data", "path", *keys), "key of [study]")
     for name in ("data", "path"):
@@ -246,19 +249,20 @@ def _study(table: Mapping[str, Any], folder: Path) -> TableStudy:
         options["levels"] = tuple(_list(options["levels"], "levels"))
     if "graph" in options and is_file(folder / options["graph"]):
         options["graph"] = folder / options["graph"]
-    file = _data(table["data"], folder)
-    study = TableStudy.from_frame(file, table["path"], **options)
+    file = data_file(table["data"], folder)
+    study = TableStudy.from_frame(file if data is None else data, table["path"], **options)
     return replace(study, origin=replace(study.origin, data=str(file)))
 
 
-def _data(name: str, folder: Path) -> Path:
+def data_file(name: str, folder: Path) -> Path:
+    """Return the file that ``data`` in a spec names, relative to the folder of the spec."""
     file = folder / name
     if not file.exists() and Path(name).exists():
         return Path(name)  # a result written elsewhere than where it was computed
     return file
 
 
-def _reasoning(table: Mapping[str, Any], folder: Path) -> ReasoningStudy:
+def _reasoning(table: Mapping[str, Any], folder: Path, data: Any = None) -> ReasoningStudy:
     keys = [k for k in signature(ReasoningStudy.from_cells).parameters if k != "frame"]
     _known_keys(table, ("kind", "data", *keys), "key of [study]")
     for name in ("data", "question", "prompt", "reasoning", "outcome"):
@@ -271,8 +275,8 @@ def _reasoning(table: Mapping[str, Any], folder: Path) -> ReasoningStudy:
             raise SpecError(f"{name} in [study] is {_KINDS_OF_VALUES[wanted]}, got {value!r}")
     if "levels" in options:
         options["levels"] = tuple(options["levels"])
-    file = _data(table["data"], folder)
-    study = ReasoningStudy.from_cells(file, **options)
+    file = data_file(table["data"], folder)
+    study = ReasoningStudy.from_cells(file if data is None else data, **options)
     return replace(study, origin=replace(study.origin, data=str(file)))
 
 

@@ -32,6 +32,7 @@ MAY: dict[str, set[str]] = {
     "scale": {"core", "errors", "infer", "tables"},
     "spec": {"core", "errors", "catalog", "infer", "tables", "reasoning", "internals", "refute"},
     "serve": {"core", "errors", "io", "spec", "report"},
+    "watching": {"core", "errors", "io", "spec", "tables", "reasoning"},
     "cli": {
         "core",
         "errors",
@@ -42,6 +43,8 @@ MAY: dict[str, set[str]] = {
         "serve",
         "catalog",
         "reasoning",
+        "watching",
+        "interop",
     },
 }
 # part -> what it may import from outside the standard library

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from crossworld.cli import audit, demo, identify, mediate
+from crossworld.cli import audit, demo, identify, mediate, watch
 from crossworld.errors import CrossworldError, CrossworldWarning
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("demo")(demo.demo)
 app.command("mediate")(mediate.mediate)
 app.command("run")(mediate.run)
 app.command("identify")(identify.identify)
+app.command("watch")(watch.watch)
 app.add_typer(audit.audit, name="audit")
 
 

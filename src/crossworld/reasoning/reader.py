@@ -140,6 +140,7 @@ def read(data: Any) -> Readouts:
     """Open a frame of any library, a dict of columns, or a csv, jsonl or parquet file (or .gz).
 
     Fields of a csv file stay text, so that labels such as ``none`` or ``007`` are kept as they are.
+    `Readouts` are returned as they are.
 
     Raises
     ------
@@ -149,6 +150,8 @@ def read(data: Any) -> Readouts:
     import narwhals.stable.v2 as nw
     import pandas as pd
 
+    if isinstance(data, Readouts):
+        return data
     file = digest = None
     if isinstance(data, str | Path):
         file = str(data)
@@ -184,13 +187,27 @@ def _read_file(file: Path) -> tuple[Any, str]:
         listed = f"; the folder holds {', '.join(near)}" if near else ""
         why = getattr(error, "strerror", None) or str(error)
         raise DesignError(f"cannot read {str(file)[:200]!r}: {why}{listed}") from None
-    digest = hashlib.sha256(content).hexdigest()
+    return _parse(content, file), hashlib.sha256(content).hexdigest()
+
+
+def read_content(content: bytes, file: Path) -> Readouts:
+    """Read what a file holds, or a part of it, as `read` does; errors name ``file``.
+
+    Raises
+    ------
+    DesignError
+        If it is no table or has no rows.
+    """
+    return replace(read(_parse(content, file)), file=str(file))
+
+
+def _parse(content: bytes, file: Path) -> Any:
     if content[:4] == b"PAR1":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(pa.BufferReader(content)), digest
+            return pq.read_table(pa.BufferReader(content))
         except pa.ArrowException as error:
             raise DesignError(f"{str(file)!r} is not a readable parquet file: {error}") from None
     try:
@@ -204,7 +221,7 @@ def _read_file(file: Path) -> tuple[Any, str]:
         raise DesignError(f"{str(file)!r} is empty")
     suffixes = [s.lower() for s in file.suffixes]
     lines = text.lstrip().startswith("{") or any(s in _JSON for s in suffixes)
-    return (_from_lines(text, file) if lines else _from_csv(text, file)), digest
+    return _from_lines(text, file) if lines else _from_csv(text, file)
 
 
 def _from_lines(text: str, file: Path) -> Any:

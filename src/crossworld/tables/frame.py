@@ -94,6 +94,8 @@ class Table:
 def read(data: Any) -> Table:
     """Open a frame of any library, a dict of columns, or a csv or parquet file.
 
+    A `Table` is returned as it is.
+
     Raises
     ------
     DesignError
@@ -102,6 +104,8 @@ def read(data: Any) -> Table:
     import narwhals.stable.v2 as nw
 
     source = digest = None
+    if isinstance(data, Table):
+        return data
     if isinstance(data, str | Path):
         source = str(data)
         data, digest = _read_file(Path(data))
@@ -173,7 +177,7 @@ def _read_file(file: Path) -> tuple[Any, str]:
     digest = hashlib.sha256(content).hexdigest()
     if ".parquet" in file.suffixes or content[:4] == b"PAR1":
         return _read_parquet(file), digest
-    return _read_csv(file, content), digest
+    return read_csv(file, content), digest
 
 
 def _read_parquet(file: Path) -> Any:
@@ -186,7 +190,14 @@ def _read_parquet(file: Path) -> Any:
         raise DesignError(f"{str(file)!r} is not a readable parquet file: {error}") from None
 
 
-def _read_csv(file: Path, content: bytes) -> Any:
+def read_csv(file: Path, content: bytes) -> Any:
+    """Read the content of a csv file (UTF-8, also gzipped) as a pandas frame; errors name ``file``.
+
+    Raises
+    ------
+    DesignError
+        If it is no text table.
+    """
     import pandas as pd
 
     try:
