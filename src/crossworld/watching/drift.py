@@ -97,29 +97,52 @@ def evidence(estimates: Any, std_errors: Any, *, reference: tuple[float, float])
     (1, 1.45)
     """
     theta, s = np.asarray(estimates, dtype=np.float64), np.asarray(std_errors, dtype=np.float64)
-    value, error = reference
-    weights = s**-2.0
-    known = 0.0 if error == 0.0 else error**-2.0
-    total = math.inf if error == 0.0 else known + float(weights.sum())
-    moved = weights * (theta - value)
-    after, sums = _from_the_end(weights), _from_the_end(moved)
-    precision = after * (1.0 - after / total)
-    score = sums - after * (float(moved.sum()) / total)
-    n = theta.size
-    place = np.arange(1, n + 1)
-    log_prior = -np.log(place) - np.log(place + 1.0)
-    v = (np.array(SCALES) * s[0])[:, None] ** 2
-    log_ratios = 0.5 * v * score**2 / (1.0 + v * precision) - 0.5 * np.log1p(v * precision)
-    by_time = log_prior + _log_mean(log_ratios)
-    top = max(float(by_time.max()), -math.log(n + 1.0))
-    log_e = top + math.log(float(np.exp(by_time - top).sum()) + math.exp(-math.log(n + 1.0) - top))
+    by_time, score, precision = by_change(theta, s, *map(np.float64, reference))
     best = int(by_time.argmax())
     return Evidence(
-        log_e,
+        float(total(by_time)),
         best,
         float(score[best] / precision[best]),
         float(precision[best] ** -0.5),
     )
+
+
+def by_change(theta: Array, s: Array, value: Any, error: Any) -> tuple[Array, Array, Array]:
+    """Weigh every time at which the shift may have begun; streams may run along leading axes.
+
+    Parameters
+    ----------
+    theta, s
+        Estimates and standard errors, shape (..., n).
+    value, error
+        Those of the reference, shape (...); an error of 0 is a value known without error.
+
+    Returns
+    -------
+    tuple
+        Logarithm of prior times mixed likelihood ratio, score ``B`` and precision ``A`` of a shift
+        from every window on, each of shape (..., n).
+    """
+    weights = s**-2.0
+    moved = weights * (theta - np.asarray(value)[..., None])
+    after, sums = _from_the_end(weights), _from_the_end(moved)
+    with np.errstate(divide="ignore"):
+        share = 1.0 / (np.asarray(error)[..., None] ** -2.0 + after[..., :1])
+    precision = after * (1.0 - after * share)
+    score = sums - after * sums[..., :1] * share
+    place = np.arange(1, theta.shape[-1] + 1)
+    v = np.multiply.outer(np.array(SCALES), s[..., :1]) ** 2
+    inside = 1.0 + v * precision
+    log_ratios = 0.5 * v * score**2 / inside - 0.5 * np.log(inside)
+    log_prior = -np.log(place) - np.log(place + 1.0)
+    return log_prior + _log_mean(log_ratios), score, precision
+
+
+def total(by_time: Array) -> Any:
+    """Logarithm of the e-process: the sum over times, and ``1 / (n + 1)`` for a shift to come."""
+    rest = -math.log(by_time.shape[-1] + 1.0)
+    top = np.maximum(by_time.max(axis=-1), rest)
+    return top + np.log(np.exp(by_time - top[..., None]).sum(axis=-1) + np.exp(rest - top))
 
 
 def widened(std_error: float, df: float) -> float:
@@ -158,7 +181,7 @@ def threshold(alpha: float, effects: int) -> float:
 
 def _from_the_end(values: Array) -> Array:
     """Sum of the values from every position on."""
-    return np.asarray(np.cumsum(values[::-1])[::-1], dtype=np.float64)
+    return np.asarray(np.cumsum(values[..., ::-1], axis=-1)[..., ::-1], dtype=np.float64)
 
 
 def _log_mean(logs: Array) -> Array:
