@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.interop.tracking import Tracker as Tracker
+    from crossworld.interop.tracking import track as track
     from crossworld.reasoning.budget import Costs as Costs
     from crossworld.reasoning.budget import budget as budget
     from crossworld.reasoning.collect import collect as collect
@@ -154,6 +156,7 @@ _HOME = {
     "infer.multiplier": ("Multiplier",),
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
+    "interop.tracking": ("Tracker", "track"),
     "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),

@@ -5,7 +5,8 @@ CrossworldError(ValueError)
 |-- SpecError            a name or a key that crossworld does not know
 |-- NotIdentifiedError   the question has no answer from this design
 |-- EstimationError      the question is fine, the fit is not
-`-- MissingExtraError    an optional dependency is not installed
+|-- MissingExtraError    an optional dependency is not installed
+`-- TrackingError        an experiment tracker did not take a result
 
 CrossworldWarning(UserWarning)
 |-- RatioWarning         a denominator that may be zero
@@ -63,6 +64,10 @@ class MissingExtraError(CrossworldError):
     def for_feature(cls, feature: str, extra: str) -> MissingExtraError:
         """Say which install command brings the feature."""
         return cls(f"{feature} needs an optional dependency: pip install 'crossworld[{extra}]'")
+
+
+class TrackingError(CrossworldError):
+    """An experiment tracker did not take a result, which is complete without it."""
 
 
 class CrossworldWarning(UserWarning):

@@ -65,8 +65,9 @@ LATE = {
 
 # heavy libraries are imported inside functions, so that importing a module costs nothing
 HEAVY = {
-    "formulaic", "guidance", "inspect_ai", "jinja2", "joblib", "matplotlib", "narwhals", "networkx",
-    "pandas", "polars", "pyarrow", "rich", "sklearn", "statsmodels", "torch", "transformers",
+    "formulaic", "guidance", "inspect_ai", "jinja2", "joblib", "matplotlib", "mlflow", "narwhals",
+    "networkx", "pandas", "polars", "pyarrow", "rich", "sklearn", "statsmodels", "torch",
+    "transformers", "wandb",
 }  # fmt: skip
 
 

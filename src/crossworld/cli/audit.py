@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from crossworld.cli.mediate import JsonFile, finish
+from crossworld.cli.mediate import JsonFile, Track, finish
 from crossworld.cli.output import say
 from crossworld.cli.progress import shown
 from crossworld.cli.reading import check_writable, label, split, value
 from crossworld.core.table import EffectTable
 from crossworld.errors import SpecError
+from crossworld.interop.tracking import tracker
 from crossworld.spec import from_document
 
 LISTED = 10
@@ -119,13 +120,15 @@ def estimate(
     report_file: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML report too.")
     ] = None,
+    track: Track = "",
 ) -> None:
     """Estimate effects of prompt and reasoning from a table of readouts."""
     roles = (str(cells), question, prompt, reasoning, outcome)
     study = _study(roles, levels, column=column, where=where, source=source)
     document = {"study": study, "ask": {"effects": split(effects), "level": level}}
     check_writable((cells,), json_file, report_file)
-    finish(from_document(document, Path()), json_file, report_file)
+    kept_by = tracker(track) if track else None
+    finish(from_document(document, Path()), json_file, report_file, kept_by)
 
 
 @audit.command("report")

@@ -12,6 +12,8 @@ from crossworld.cli.progress import shown
 from crossworld.cli.reading import assignments, check_writable, label, names, real, split, whole
 from crossworld.core.analysis import Analysis
 from crossworld.core.table import EffectTable
+from crossworld.interop.tracking import Tracker, tracker
+from crossworld.interop.tracking import track as log
 from crossworld.spec import from_document, is_result, load_spec
 
 JsonFile = Annotated[
@@ -22,6 +24,10 @@ ReportFile = Annotated[
     typer.Option("--report", metavar="FILE", help="Write a self-contained HTML report."),
 ]
 
+Track = Annotated[
+    str,
+    typer.Option(metavar="TRACKER", help="Log spec, effects, plots and report: wandb or mlflow."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the estimator; repeatable."),
@@ -80,6 +86,7 @@ def mediate(
     refute: RefuterNames = "",
     json_file: JsonFile = None,
     report_file: ReportFile = None,
+    track: Track = "",
 ) -> None:
     """Estimate direct and indirect effects from a table."""
     texts = {"cluster": cluster, "weights": weights, "missing": missing, "graph": graph}
@@ -97,7 +104,8 @@ def mediate(
         "ask": ask,
     }
     check_writable((data,), json_file, report_file)
-    finish(from_document(document, Path()), json_file, report_file)
+    kept_by = tracker(track) if track else None
+    finish(from_document(document, Path()), json_file, report_file, kept_by)
 
 
 def _inference(name: str, measured: dict[str, int | None]) -> dict[str, Any]:
@@ -110,16 +118,23 @@ def run(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML or JSON spec, or a result.")],
     json_file: JsonFile = None,
     report_file: ReportFile = None,
+    track: Track = "",
 ) -> None:
     """Run the analysis that a spec file describes."""
     check_writable(() if is_result(spec) else (spec,), json_file, report_file)
+    kept_by = tracker(track) if track else None
     analysis = load_spec(spec)
     check_writable((Path(analysis.study.origin.data),), json_file, report_file)
-    finish(analysis, json_file, report_file)
+    finish(analysis, json_file, report_file, kept_by)
 
 
-def finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path | None) -> None:
-    """Run an analysis, write what is asked, print the result."""
+def finish(
+    analysis: Analysis[Any],
+    json_file: Path | None,
+    report_file: Path | None,
+    kept_by: Tracker | None = None,
+) -> None:
+    """Run an analysis, write what is asked, print the result, then log it."""
     with shown("replicates") as progress:
         result: EffectTable = analysis.run(progress=progress)
     if json_file is not None:
@@ -131,3 +146,5 @@ def finish(analysis: Analysis[Any], json_file: Path | None, report_file: Path | 
     say(result)
     if report_file is not None:
         say(f"\nreport: {report_file}")
+    if kept_by is not None:
+        say(f"\ntracked: {log(result, kept_by)}")

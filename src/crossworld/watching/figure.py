@@ -47,10 +47,11 @@ def draw(watched: Watched) -> Any:
         _effect(axes[place], watched, term, kept=kept, style=style, dated=dated)
     if watched.alarms:
         _evidence(axes[-1], watched, kept, dated)
-    if watched.setup.windows.time is None:
-        axes[-1].set_xlabel(f"end of the window, in {watched.setup.unit}", fontsize=9, color=INK)
-    else:
-        axes[-1].set_xlabel("end of the window", fontsize=9, color=INK)
+    unit = "" if watched.setup.windows.time is not None else f", in {watched.setup.unit}"
+    told = f"end of the window{unit}"
+    if not all(w.apart for w in kept):
+        told += f"   (filled: windows that share no {watched.setup.unit[:-1]}, which are compared)"
+    axes[-1].set_xlabel(told, fontsize=9, color=INK)
     return figure
 
 

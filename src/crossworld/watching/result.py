@@ -108,10 +108,6 @@ class Watched:
         at = next((k for k, e in weighed if (e.log_e or 0.0) >= limit), None)
         last = weighed[-1][1] if weighed else None
         log_e = 0.0 if last is None or last.log_e is None else last.log_e
-        held = self.setup.reference
-        first = self.reference
-        effect = None if first is None else first.effect(term)
-        value = held[term][0] if held else None if effect is None else effect.estimate
         return Alarm(
             term,
             at is not None,
@@ -119,8 +115,16 @@ class Watched:
             None if last is None else last.since,
             None if last is None else last.shift,
             math.exp(min(log_e, 700.0)),
-            value,
+            self.expected(term),
         )
+
+    def expected(self, term: str) -> float | None:
+        """Estimate of an effect in the reference."""
+        held, first = self.setup.reference, self.reference
+        if held is not None:
+            return held[term][0] if term in held else None
+        effect = None if first is None else first.effect(term)
+        return None if effect is None else effect.estimate
 
     def update(self) -> Watched:
         """Look at the table again; return what is known now, this value stays as it is.
@@ -242,7 +246,7 @@ class Watched:
         )
         for e in last.effects:
             alarm = told.get(e.term)
-            at = number(None if alarm is None else alarm.reference)
+            at = number(self.expected(e.term))
             weight = "-" if alarm is None else f"{alarm.e_value:.3g}"
             span = f"[{number(e.conf_low)}, {number(e.conf_high)}]"
             lines.append(

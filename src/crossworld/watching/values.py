@@ -131,8 +131,8 @@ class Setup:
         held = self.reference
         told = None if held is None else {t: [_finite(x) for x in v] for t, v in held.items()}
         return {
-            "spec": json.loads(json.dumps(self.document)),
-            "windows": self.windows.told(),
+            "spec": json.loads(json.dumps(self.document, default=str)),
+            "window": self.windows.told(),
             "alpha": self.alpha,
             "reference": told,
         }
