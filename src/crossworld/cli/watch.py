@@ -106,16 +106,8 @@ def watch(
     ] = None,
 ) -> None:
     """Watch effects over the windows of a growing table, and raise an alarm when one has moved."""
-    span = (_span(window, time_), _span(step, time_) if step else None, _span(lag or "0", time_))
-    windows = Windows(span[0], span[1], time_ or None, span[2])
-    if not 0.01 <= every <= 1e6:
-        raise SpecError(f"--every is a number of seconds of at least 0.01, got {every:g}")
-    if once and port is not None:
-        raise SpecError(
-            "--once ends after one look, so there is nothing to serve; leave out --port"
-        )
-    if plot is not None and plot.suffix.lower() not in PICTURES:
-        raise DesignError(f"--plot writes {', '.join(PICTURES)}; got {str(plot)[:100]!r}")
+    windows = _windows(window, step, time_=time_, lag=lag)
+    _check(every, once=once, port=port, plot=plot)
     begun = begin(spec, windows, alpha=alpha, reference=reference, state=state)
     outputs = Outputs(state, gauges, plot, json_file)
     inputs = (spec, data_file(begun.setup.document["study"]["data"], Path(begun.setup.folder)))
@@ -126,6 +118,23 @@ def watch(
     say(watched)
     if not once:
         _follow(watched, outputs, every=every, port=port)
+
+
+def _windows(window: str, step: str, *, time_: str, lag: str) -> Windows:
+    size, between = _span(window, time_), _span(step, time_) if step else None
+    return Windows(size, between, time_ or None, _span(lag or "0", time_))
+
+
+def _check(every: float, *, once: bool, port: int | None, plot: Path | None) -> None:
+    """Refuse options that make no sense, before anything is read."""
+    if not 0.01 <= every <= 1e6:
+        raise SpecError(f"--every is a number of seconds of at least 0.01, got {every:g}")
+    if once and port is not None:
+        raise SpecError(
+            "--once ends after one look, so there is nothing to serve; leave out --port"
+        )
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise DesignError(f"--plot writes {', '.join(PICTURES)}; got {str(plot)[:100]!r}")
 
 
 def _span(text: str, time_column: str) -> Span:
