@@ -1,0 +1,243 @@
+"""From a site to the tensor that holds it: which module, which end, which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crossworld.errors import DesignError, hint
+from crossworld.internals.backend import torch
+from crossworld.internals.basis import Basis
+from crossworld.internals.layout import Block, Heads, Layout
+from crossworld.internals.site import PARTS, Site
+
+Value = Any  # a tensor (B, k, d), or a function from the present one
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where a site lives.
+
+    Parameters
+    ----------
+    path
+        Module.
+    end
+        Its first input or its (first) output; or its attention weights.
+    columns
+        Which features, None for all.
+    head
+        Which head, of attention weights.
+    """
+
+    path: str
+    end: str
+    columns: tuple[int, ...] | None = None
+    head: int | None = None
+
+    @property
+    def plug(self) -> tuple[str, str]:
+        """What a hook is attached to."""
+        return self.path, self.end
+
+
+def resolve(site: Site, layout: Layout, modules: Mapping[str, Any]) -> Port:
+    """Find the port of a site.
+
+    Raises
+    ------
+    DesignError
+        If the network has no such place; the message names the nearest that it has.
+    """
+    if site.is_pattern:
+        raise DesignError(f"the site {site} stands for several; list them with subject.sites")
+    if site.where == "embed" and layout.embed is not None:
+        return Port(layout.embed, "out")
+    if site.layer is not None and layout.blocks:
+        found = _in_block(site, layout, modules)
+        if found is not None:
+            return found
+    return _in_module(site, layout, modules)
+
+
+def _in_block(site: Site, layout: Layout, modules: Mapping[str, Any]) -> Port | None:
+    assert site.layer is not None
+    if site.layer >= len(layout.blocks):
+        raise DesignError(
+            f"there is no layer {site.layer} in a network of {len(layout.blocks)} layers, "
+            f"0 to {len(layout.blocks) - 1}; the nearest site is "
+            f"{site.where.replace(f'layers.{site.layer}', f'layers.{len(layout.blocks) - 1}', 1)}"
+        )
+    block = layout.blocks[site.layer]
+    part = site.where.split(".", 2)[2] if site.where.count(".") > 1 else "resid"
+    if part in PARTS:
+        return _part(site, part, block, layout)
+    if part.startswith("heads."):
+        return _head(site, block, layout, modules)
+    if part.startswith("mlp.neurons."):
+        return _neuron(site, block, modules)
+    return None
+
+
+def _part(site: Site, part: str, block: Block, layout: Layout) -> Port:
+    if part == "resid_pre":
+        return Port(block.path, "in")
+    if part == "resid":
+        return Port(block.path, "out")
+    path = {"attn": block.attn, "mlp": block.mlp, "mixer": block.mixer}[part]
+    if path is None:
+        raise _nowhere(site, layout)
+    return Port(path, "out")
+
+
+def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) -> Port:
+    heads, stream, head = layout.heads, site.stream, site.head
+    if heads is None or block.out is None or block.attention is None or head is None:
+        raise _nowhere(site, layout)
+    count = heads.keys if stream in ("k", "v") else heads.queries
+    if head >= count:
+        shared = " (shared by groups of queries)" if heads.keys < heads.queries else ""
+        what = "keys and values" if stream in ("k", "v") else "heads"
+        raise DesignError(
+            f"there is no head {head} in {site}: a layer has {count} {what}"
+            f"{shared if stream in ('k', 'v') else ''}, 0 to {count - 1}"
+        )
+    if stream == "pattern":
+        return Port(block.attention, "weights", head=head)
+    if stream == "z":
+        return Port(block.out, "in", _run(head * heads.width, heads.width))
+    path = {"q": block.query, "k": block.key, "v": block.value}[stream or "q"]
+    if path is None:
+        raise _nowhere(site, layout)
+    fused = len({block.query, block.key, block.value}) == 1
+    start = _start(path, stream or "q", head, heads) if fused else head * heads.width
+    return Port(path, "out", _run(start, heads.width))
+
+
+def _start(path: str, stream: str, head: int, heads: Heads) -> int:
+    """First column of a head in a projection that makes queries, keys and values at once."""
+    if path.endswith("query_key_value"):  # GPT-NeoX: by head, each with its q, k and v
+        return (3 * head + "qkv".index(stream)) * heads.width
+    before = {"q": 0, "k": heads.queries, "v": heads.queries + heads.keys}[stream]
+    return (before + head) * heads.width
+
+
+def _run(start: int, width: int) -> tuple[int, ...]:
+    return tuple(range(start, start + width))
+
+
+def _neuron(site: Site, block: Block, modules: Mapping[str, Any]) -> Port:
+    if block.down is None or site.unit is None:
+        raise DesignError(f"the MLP of {block.path} has no hidden layer that crossworld recognises")
+    weight = modules[block.down].weight
+    kind = type(modules[block.down]).__name__
+    width = weight.shape[0] if kind == "Conv1D" else weight.shape[1]
+    if site.unit >= width:
+        raise DesignError(f"there is no neuron {site.unit} in {site}: a layer has {width}")
+    return Port(block.down, "in", (site.unit,))
+
+
+def _in_module(site: Site, layout: Layout, modules: Mapping[str, Any]) -> Port:
+    stem = site.stem
+    end = "in" if stem.endswith(".in") else "out"
+    path = stem.removesuffix(".in").removesuffix(".out")
+    if path not in modules or not path:
+        raise _nowhere(site, layout)
+    return Port(path, end, None if site.unit is None else (site.unit,))
+
+
+def _nowhere(site: Site, layout: Layout) -> DesignError:
+    known = [*known_places(layout), *layout.modules]
+    return DesignError(f"this network has no site {site.where!r}. {hint(site.where, known)}")
+
+
+def known_places(layout: Layout) -> list[str]:
+    """Names of the parts of a network, without heads and neurons."""
+    found = [] if layout.embed is None else ["embed"]
+    for i, block in enumerate(layout.blocks):
+        held = {"attn": block.attn, "mlp": block.mlp, "mixer": block.mixer}
+        found += [f"layers.{i}.resid_pre"]
+        found += [f"layers.{i}.{part}" for part, path in held.items() if path is not None]
+        found += [f"layers.{i}.resid"]
+    return found
+
+
+def take(tensor: Any, port: Port, positions: Any) -> Any:
+    """Part of a module's tensor that a port means, at some positions."""
+    if port.end == "weights":
+        part = tensor[:, port.head]
+    elif port.columns is None:
+        part = tensor
+    elif tensor.ndim == 4:  # channels of an image
+        part = tensor[:, list(port.columns)]
+    else:
+        part = tensor[..., port.columns[0] : port.columns[-1] + 1]
+    if positions is None:
+        return part
+    if part.ndim < 3:
+        raise DesignError(f"the output of {port.path} has no token positions; leave out the @")
+    rows = torch().arange(part.shape[0], device=part.device)[:, None]
+    return part[rows, positions]
+
+
+def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
+    """Return the tensor with the part of a port replaced."""
+    whole = port.columns is None and port.end != "weights"
+    if whole and positions is None:
+        return value.expand_as(tensor)
+    new = tensor.clone()
+    if port.end == "weights":
+        part = new[:, port.head]
+    elif port.columns is None:
+        part = new
+    elif tensor.ndim == 4:
+        part = new[:, port.columns[0] : port.columns[-1] + 1]
+    else:
+        part = new[..., port.columns[0] : port.columns[-1] + 1]
+    if positions is None:
+        part.copy_(value.expand_as(part))
+    else:
+        rows = torch().arange(part.shape[0], device=part.device)[:, None]
+        part[rows, positions] = value.to(part.dtype)
+    return new
+
+
+def restrict(part: Any, keys: Any, value: Any) -> Any:
+    """Return attention weights (B, k, T) with those from some keys replaced."""
+    new = part.clone()
+    index = keys[:, None, :].expand(part.shape[0], part.shape[1], keys.shape[1])
+    return new.scatter(2, index, value.to(part.dtype))
+
+
+def edited(part: Any, value: Value, basis: Basis | None) -> Any:
+    """Return the new value of a part: given, computed from the present one, or set in a basis."""
+    if basis is None:
+        return value(part) if callable(value) else value
+    coordinates = value(basis.read(part)) if callable(value) else value
+    return basis.write(part, coordinates)
+
+
+Write = tuple[Site, Port, Any, Any, Value]  # site, port, positions, keys, value
+
+
+def apply(
+    tensor: Any,
+    writes: Sequence[Write],
+    bases: Mapping[str, Basis],
+    told: Callable[[Site], None],
+) -> Any:
+    """Make the writes of one plug in their order."""
+    for site, port, positions, keys, value in writes:
+        present = take(tensor, port, positions)
+        basis = None if site.basis is None else bases[site.basis]
+        if keys is not None:
+            held = present.gather(
+                2, keys[:, None, :].expand(present.shape[0], present.shape[1], keys.shape[1])
+            )
+            new = restrict(present, keys, value(held) if callable(value) else value)
+        else:
+            new = edited(present, value, basis)
+        told(site)
+        tensor = put(tensor, port, positions, new)
+    return tensor
