@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
 
 from crossworld.core.expression import Blocks, Cell, Expr, Op, Y, lift
+from crossworld.core.regime import ALL, Draw
 from crossworld.errors import SpecError
 
 T = TypeVar("T")
@@ -62,6 +63,27 @@ class Estimand:
     def named(self, name: str) -> Estimand:
         """Return the same question under another name."""
         return replace(self, name=name)
+
+    def at(self, mediator: str) -> Estimand:
+        """Ask through one mediator of several, such as a site of a network: ``nie[mlp]``.
+
+        Examples
+        --------
+        >>> from crossworld.core.effects import NIE
+        >>> print(NIE.at("mlp"))
+        nie[mlp] = Y(1) - Y(1, mlp=0)
+        """
+        if self.expr.deferred or not mediator:
+            raise SpecError(f"{self.name} cannot be asked through {mediator!r}")
+
+        def through(cell: Cell) -> Expr:
+            own = [r for key, r in cell.regimes if key == ALL and r != Draw(cell.treatment)]
+            if not own:
+                return cell
+            return replace(cell, regimes=((ALL, Draw(cell.treatment)), (mediator, own[0])))
+
+        base, dot, scale = self.name.partition(".")
+        return replace(self, name=f"{base}[{mediator}]{dot}{scale}", expr=self.expr.map(through))
 
     def ratio(self) -> Estimand:
         """Ask on the ratio scale: ``Y(a) / Y(b)`` for ``Y(a) - Y(b)``.

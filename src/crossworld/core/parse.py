@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -18,6 +19,10 @@ from crossworld.errors import SpecError
 LONGEST = 2000
 SCALES = ("ratio", "odds_ratio", "excess_ratio")
 FUNCTIONALS = ("quantile", "cdf", "survival", "rmst")
+# an effect through one mediator: nie[layers.3.mlp @ -1], nie[layers.3.resid[v]].ratio
+_THROUGH = re.compile(
+    r"([a-z_]+)\[((?:[^\[\]]|\[[^\[\]]*\])+)\](\.(?:ratio|odds_ratio|excess_ratio)(?:\(\))?)?"
+)
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "Y": Y,
     "M": M,
@@ -47,7 +52,7 @@ def estimand(text: str) -> Estimand:
     Parameters
     ----------
     text
-        A name (``nie``), a name with arguments (``cde(m=3)``, ``pse(m2, type=2)``), either with a
+        A name (``nie``), one through a mediator (``nie[m2]``), a name with arguments (``cde(m=3)``, ``pse(m2, type=2)``), either with a
         scale (``nie.ratio``, ``te.odds_ratio``), or an expression over cells and names.
 
     Raises
@@ -79,6 +84,13 @@ def cell(text: str) -> Cell:
 def _whole(text: str) -> Any:
     if not isinstance(text, str):
         raise SpecError(f"an effect is written as text, got {text!r}")
+    through = _THROUGH.fullmatch(text.strip())
+    if through and len(text) <= LONGEST:
+        value = _whole(through[1])
+        if not isinstance(value, Estimand):
+            raise SpecError(f"{through[1]!r} in {_short(text)} is no effect; try nie[{through[2]}]")
+        found = value.at(through[2].strip())
+        return getattr(found, through[3][1:].removesuffix("()"))() if through[3] else found
     if not text.strip():
         raise SpecError(f"the effect {text!r} is empty; try nie, cde(m=0) or Y(1) - Y(1, M(0))")
     if len(text) > LONGEST:

@@ -12,7 +12,7 @@ from crossworld.internals.basis import Basis
 from crossworld.internals.layout import Block, Heads, Layout
 from crossworld.internals.site import PARTS, Site
 
-Value = Any  # a tensor (B, k, d), or a function from the present one
+Value = Any  # a tensor (B, k, d), a function from the present one, or KNOCKOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,19 @@ def restrict(part: Any, keys: Any, value: Any) -> Any:
     return new.scatter(2, index, value.to(part.dtype))
 
 
+def knocked_out(part: Any, keys: Any) -> Any:
+    """Return attention weights with none from some keys and the others rescaled to sum to 1."""
+    new = restrict(part, keys, torch().zeros((), dtype=part.dtype).expand(*part.shape[:2],
+                                                                          keys.shape[1]))  # fmt: skip
+    left = new.sum(-1, keepdim=True)
+    if bool((left <= 0).any()):
+        raise DesignError("attention was knocked out from every key that a position can see")
+    return new / left
+
+
+KNOCKOUT = "knockout"  # the value of a write that removes attention from its keys
+
+
 def edited(part: Any, value: Value, basis: Basis | None) -> Any:
     """Return the new value of a part: given, computed from the present one, or set in a basis."""
     if basis is None:
@@ -231,7 +244,9 @@ def apply(
     for site, port, positions, keys, value in writes:
         present = take(tensor, port, positions)
         basis = None if site.basis is None else bases[site.basis]
-        if keys is not None:
+        if isinstance(value, str) and keys is not None:
+            new = knocked_out(present, keys)
+        elif keys is not None:
             held = present.gather(
                 2, keys[:, None, :].expand(present.shape[0], present.shape[1], keys.shape[1])
             )

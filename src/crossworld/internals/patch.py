@@ -1,0 +1,274 @@
+"""Every cell by running it: interchange interventions, averaged over pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crossworld.core.expression import Cell
+from crossworld.core.fits import Given
+from crossworld.core.protocols import Fit, Progress
+from crossworld.core.scores import Scores
+from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.internals.metrics import Rows
+from crossworld.internals.reach import check_reach
+from crossworld.internals.site import Site, sites
+from crossworld.internals.sources import Source, derangement, mean_of, value_of
+from crossworld.internals.study import Forced, Ints, PatchStudy
+from crossworld.internals.sweeps import Job, run_jobs
+
+Others = Mapping[tuple[Site, Source], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    r"""Exact interchange interventions.
+
+    .. math:: \hat\theta_{a,b} = \frac1n \sum_i
+              y\big(f(x_i^{(a)}; \mathrm{do}(z_S = z_S(x_i^{(b)})))\big)
+
+    Cells that set one site alone, as in a sweep over layers and positions, share the part of the
+    pass that the site cannot change: the layers below it and, in causal models, the positions
+    before it. They are exact all the same.
+
+    Parameters
+    ----------
+    hold
+        Sites that keep, in every cell that crosses worlds, what they hold when the cell's own
+        input runs by itself: severed paths, as in causal tracing.
+    batch_size
+        Pairs that run together.
+    memory
+        Megabytes of activations that a sweep may hold at once.
+    seed
+        Seed of ``M("resample")``.
+    check
+        Make sure, on one pair, that setting each place changes the output.
+
+    Raises
+    ------
+    DesignError
+        If inputs of a pair differ in length where the site has no named position.
+    EstimationError
+        If setting a site changes nothing downstream, or the metric is not finite.
+    """
+
+    hold: tuple[str, ...] = ()
+    batch_size: int = 32
+    memory: int = 512
+    seed: int = 0
+    check: bool = True
+    progress: Progress | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "memory"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SpecError(f"{name} is a positive whole number, got {value!r}")
+        if isinstance(self.hold, str):
+            raise SpecError(f"hold is a list of sites, got {self.hold!r}")
+        object.__setattr__(self, "hold", tuple(self.hold))
+
+    def prepare(self, study: PatchStudy, cells: Sequence[Cell]) -> Fit:
+        """Run every cell once; resampling reweights the pairs."""
+        return Given(self.scores(study, cells))
+
+    def scores(self, study: PatchStudy, cells: Sequence[Cell]) -> Scores:
+        """Return the metric of every pair in every cell, averaged over draws of the noise."""
+        forced = [study.forced(cell) for cell in cells]
+        held = study.subject.sites(*sites(*self.hold), length=study.pairs.length()) \
+            if self.hold else ()  # fmt: skip
+        plan = _Plan(self, study, tuple(forced), held)
+        draws = 1 if study.noise is None else study.noise.draws
+        values = np.full((draws, len(study), len(cells)), np.nan)
+        assert study.units is not None
+        groups = list(study.pairs.groups(study.units, self.batch_size))
+        if self.check and plan.sites:
+            check_reach(study, plan.sites, int(study.units[groups[0][0]]))
+        done = 0
+        for group in groups:
+            others = plan.others(group)
+            for draw in range(draws):
+                values[draw, group] = plan.run(group, draw, others)
+                done += group.size
+                if self.progress is not None:
+                    self.progress(done, draws * len(study))
+        _check_finite(values, cells, study)
+        return Scores(
+            values.mean(axis=0), tuple(cells), _clusters(study), diagnostics=_told(values, study)
+        )
+
+
+def _check_finite(values: Any, cells: Sequence[Cell], study: PatchStudy) -> None:
+    bad = ~np.isfinite(values).all(axis=0)
+    if bad.any():
+        unit, cell = np.argwhere(bad)[0]
+        raise EstimationError(
+            f"the metric {study.metric.name} of pair {int(study.units[unit])} is not finite in "
+            f"{cells[cell]}"
+        )
+
+
+def _clusters(study: PatchStudy) -> Any:
+    if study.pairs.cluster is None:
+        return None
+    labels = np.asarray(study.pairs.cluster)[study.units]
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _told(values: Any, study: PatchStudy) -> dict[str, Any]:
+    """Diagnostics; with noise, the Monte Carlo covariance root of the cell means."""
+    told: dict[str, Any] = {"patched": {"pairs": values.shape[1], "draws": values.shape[0]}}
+    if values.shape[0] > 1:
+        centred = values - values.mean(axis=0)
+        draws, units, cells = values.shape
+        factor = 1.0 / (units * np.sqrt(draws * (draws - 1)))
+        flat = centred.reshape(draws * units, cells) * factor
+        told["patched"]["draw_std_errors"] = np.sqrt((flat**2).sum(axis=0)).tolist()
+        told["patched"]["draw_covariance"] = (flat.T @ flat).tolist()
+    return told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What has to run for some cells."""
+
+    patch: Patch
+    study: PatchStudy
+    forced: tuple[Forced, ...]
+    held: tuple[Site, ...]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Sites that some cell sets."""
+        found = [site for one in self.forced for site, _ in one.writes]
+        return tuple(dict.fromkeys([*found, *(self.held if found else ())]))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Inputs that have to run by themselves."""
+        needed = {one.level for one in self.forced}
+        needed |= {s.level for one in self.forced for _, s in one.writes if _reads(s)}
+        needed |= {0} if "reference" in self._uses else set()
+        return tuple(sorted(needed))
+
+    @property
+    def _uses(self) -> tuple[str, ...]:
+        return ("reference",) if self.study.metric.name == "kl" or self._is_custom else ()
+
+    @property
+    def _is_custom(self) -> bool:
+        return type(self.study.metric).__name__ == "Custom"
+
+    def others(self, group: Ints) -> dict[tuple[Site, Source], Any]:
+        """Values that come from other pairs, for the pairs of a group."""
+        asked = {
+            (site, source) for one in self.forced for site, source in one.writes
+            if source.needs_others
+        }  # fmt: skip
+        return {key: _from_others(self, *key, group) for key in sorted(asked, key=str)}
+
+    def run(self, group: Ints, draw: int, others: Others) -> Any:
+        """Metric of every pair of a group in every cell, (b, cells)."""
+        study = self.study
+        assert study.units is not None
+        units = study.units[group]
+        batches = {level: study.pairs.batch(units, level) for level in self.levels}
+        self._check_lengths(batches, units)
+        base: dict[int, dict[Site, Any]] = {level: {} for level in batches}
+        if study.noise is not None and 1 in batches:
+            base[1] = study.noise.write(study.subject, batches[1], units, draw)
+        read = self.sites
+        runs = {
+            level: study.subject.run(batch, read=read, write=base[level], last=self._last)
+            for level, batch in batches.items()
+        }
+        natural = {level: run.values for level, run in runs.items()}
+        final = {level: study.metric.final(run.output, batches[level])
+                 for level, run in runs.items()}  # fmt: skip
+        rows = self._rows(units, final.get(0))
+        unique: dict[Forced, int] = {}
+        for one in self.forced:
+            unique.setdefault(one, len(unique))
+        found = np.empty((group.size, len(unique)))
+        jobs = []
+        for one, at in unique.items():
+            if not one.writes:
+                found[:, at] = _numbers(study.metric(final[one.level], rows))
+                continue
+            writes = {s: value_of(src, s, natural, others, _bases(study)) for s, src in one.writes}
+            for site in self.held:
+                writes.setdefault(site, natural[one.level][site])
+            jobs.append(Job(at, one.level, writes))
+        for level in batches:
+            todo = [job for job in jobs if job.level == level]
+            outputs = run_jobs(study, batches[level], base[level], todo, memory=self.patch.memory)
+            for job, output in outputs:
+                found[:, job.at] = _numbers(study.metric(output, rows))
+        return found[:, [unique[one] for one in self.forced]]
+
+    @property
+    def _last(self) -> bool:
+        return getattr(self.study.metric, "at", None) == "-1"
+
+    def _rows(self, units: Ints, reference: Any) -> Rows:
+        pairs = self.study.pairs
+        answer = None if pairs.answer is None else pairs.answer[units]
+        wrong = None if pairs.wrong is None else pairs.wrong[units]
+        return Rows(answer, wrong, reference, units)
+
+    def _check_lengths(self, batches: Mapping[int, Any], units: Ints) -> None:
+        """Refuse to patch inputs of unequal length at positions that do not correspond."""
+        lengths = {level: b.count for level, b in batches.items() if b.count is not None}
+        if len(lengths) < 2 or np.array_equal(lengths[0], lengths[1]):
+            return
+        crossed = {s for one in self.forced for s, src in one.writes if src.level != one.level}
+        loose = [s for s in crossed if not _corresponds(s.position)]
+        if loose:
+            at = int(np.flatnonzero(lengths[0] != lengths[1])[0])
+            raise DesignError(
+                f"the inputs of pair {int(units[at])} have {int(lengths[0][at])} and "
+                f"{int(lengths[1][at])} tokens, so {loose[0]} is not the same place in both; name "
+                "a span (spans={'subject': ...} and '@ subject'), or count from the end ('@ -1')"
+            )
+
+
+def _reads(source: Source) -> bool:
+    return source.kind in ("level", "scale", "add", "mean", "resample")
+
+
+def _corresponds(position: str | None) -> bool:
+    if position is None:
+        return False
+    return position[0].isalpha() or position[0] == "_" or (position[0] == "-" and ":" not in position)
+
+
+def _bases(study: PatchStudy) -> Mapping[str, Any]:
+    held: Mapping[str, Any] = getattr(study.subject, "bases", {})
+    return held
+
+
+def _numbers(tensor: Any) -> Any:
+    return tensor.detach().double().cpu().numpy()
+
+
+def _from_others(plan: _Plan, site: Site, source: Source, group: Ints) -> Any:
+    """Mean of a site over all pairs, or what it holds under another pair's input."""
+    study = plan.study
+    assert study.units is not None
+    size = plan.patch.batch_size
+    if source.kind == "mean":
+        parts = []
+        for other in study.pairs.groups(study.units, size):
+            batch = study.pairs.batch(study.units[other], source.level)
+            parts.append(study.subject.run(batch, read=(site,)).values[site])
+        return mean_of(parts, site)
+    whole = next(g for g in study.pairs.groups(study.units, len(study)) if group[0] in g)
+    order = derangement(whole.size, np.random.SeedSequence((plan.patch.seed, int(whole[0]))))
+    partner = dict(zip(whole.tolist(), whole[order].tolist(), strict=True))
+    units = study.units[[partner[int(g)] for g in group]]
+    batch = study.pairs.batch(units, source.level)
+    return study.subject.run(batch, read=(site,)).values[site]
