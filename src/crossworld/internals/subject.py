@@ -185,6 +185,7 @@ class TorchSubject:
         write: Mapping[Site, Value] | None = None,
         grad: bool = False,
         last: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> Run:
         """Run inputs through the network.
 
@@ -200,6 +201,8 @@ class TorchSubject:
             Keep the graph, so that the output can be differentiated at the sites read.
         last
             Compute logits of the last position alone, where the network can.
+        options
+            Further arguments of the network's forward call.
 
         Raises
         ------
@@ -209,7 +212,7 @@ class TorchSubject:
         session = _Session(self, batch, tuple(read), dict(write or {}), grad)
         context = nullcontext() if grad else torch().no_grad()
         with context, evaluating(self.model), session.attached():
-            output = self.forward(batch, last=last)
+            output = self.forward(batch, last=last, **dict(options or {}))
         session.check()
         return Run(output, session.values, session.whole)
 

@@ -1,0 +1,265 @@
+"""One pass in which the patched inputs of many cells join the batch at their own block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crossworld.errors import EstimationError
+from crossworld.internals.backend import torch
+from crossworld.internals.inputs import Batch
+from crossworld.internals.ports import Write, apply
+from crossworld.internals.prefix import Prefix, prefix_of
+from crossworld.internals.site import Site
+from crossworld.internals.subject import evaluating
+
+if TYPE_CHECKING:
+    from crossworld.internals.study import PatchStudy
+    from crossworld.internals.sweeps import Job
+
+SHARE = 24  # tensors as wide as the residual stream that one row keeps alive in a block
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """The unpatched run.
+
+    Parameters
+    ----------
+    stream
+        Residual stream before each block and after the last one, each (B, T, d).
+    prefix
+        Keys and values of every block, None where positions cannot be left out.
+    output
+        What the network returned, or None where only the last position is needed.
+    """
+
+    stream: tuple[Any, ...]
+    prefix: Prefix | None
+    output: Any
+
+    def entry(self, study: PatchStudy, writes: Mapping[Site, Any]) -> int:
+        """Block before which a job's row joins."""
+        return min(_entry(study, site) for site in writes)
+
+    def first(self, study: PatchStudy, batch: Batch, writes: Mapping[Site, Any]) -> int:
+        """First position that a job can change."""
+        if self.prefix is None:
+            return 0
+        held = [batch.positions(site.position) for site in writes]
+        return 0 if any(h is None for h in held) else min(int(h.min()) for h in held)  # type: ignore[union-attr]
+
+    def rows(self, first: int, memory: int) -> int:
+        """Rows that fit into memory."""
+        _, length, width = self.stream[0].shape
+        each = (length - first) * width * SHARE * self.stream[0].element_size()
+        if self.prefix is not None:
+            each += self.prefix.bytes_per_row(first)
+        return max(1, int(memory * 2**20 // max(each, 1)))
+
+
+def _entry(study: PatchStudy, site: Site) -> int:
+    assert site.layer is not None
+    port = study.subject.port(site)
+    block = study.subject.layout.blocks[site.layer]
+    return site.layer + (port.plug == (block.path, "out"))
+
+
+def record(study: PatchStudy, batch: Batch, base: Mapping[Site, Any]) -> Recorded | None:
+    """Run the batch unpatched and keep what joining rows need; None where rows cannot join."""
+    subject = study.subject
+    blocks = subject.layout.blocks
+    if not blocks or not hasattr(subject, "model"):
+        return None
+    if isinstance(batch.inputs, Mapping) and batch.inputs.get("attention_mask") is not None:
+        mask = batch.inputs["attention_mask"]
+        if not bool((mask > 0).all()):
+            return None  # rows with padding have masks of their own
+    read = [Site(f"layers.{i}.resid_pre") for i in range(len(blocks))]
+    end = Site(f"layers.{len(blocks) - 1}.resid")
+    run = subject.run(batch, read=(*read, end), write=base)
+    stream = tuple(run.values[s] for s in (*read, end))
+    if any(s.ndim != 3 for s in stream):
+        return None
+    prefix = prefix_of(study, batch, base)
+    last = getattr(study.metric, "at", None) == "-1"
+    return Recorded(stream, prefix, None if last else run.output)
+
+
+class Joined:
+    """The rows of some jobs in one pass.
+
+    Rows are ordered by the block at which they join; a job has one row for each input.
+    """
+
+    def __init__(
+        self, study: PatchStudy, batch: Batch, recorded: Recorded, jobs: Sequence[Job]
+    ) -> None:
+        self.study, self.batch, self.recorded = study, batch, recorded
+        self.entries = [recorded.entry(study, job.writes) for job in jobs]
+        order = np.argsort(self.entries, kind="stable")
+        self.jobs = [jobs[i] for i in order]
+        self.entries = [self.entries[i] for i in order]
+        self.first = min(recorded.first(study, batch, job.writes) for job in jobs)
+        self.written: set[tuple[int, Site]] = set()
+        self.writes: dict[tuple[str, str], list[tuple[int, Write]]] = {}
+        for at, job in enumerate(self.jobs):
+            for site, value in job.writes.items():
+                port = study.subject.port(site)
+                write = (site, port, self._positions(site), None, value)
+                self.writes.setdefault(port.plug, []).append((at, write))
+
+    def _positions(self, site: Site) -> Any:
+        found = self.batch.positions(site.position)
+        if found is None:
+            return None
+        device = self.study.subject.device  # type: ignore[attr-defined]
+        return torch().from_numpy(found - self.first).to(device)
+
+    def run(self) -> Iterator[tuple[Job, Any]]:
+        """Run the pass; yield each job with the final part of its output."""
+        subject: Any = self.study.subject
+        with ExitStack() as stack:
+            stack.enter_context(torch().no_grad())
+            stack.enter_context(evaluating(subject.model))
+            for handle in self._hooks():
+                stack.callback(handle.remove)
+            output = self._call()
+        self._check(output)
+        size = self.batch.size
+        for at, job in enumerate(self.jobs):
+            rows = output[at * size : (at + 1) * size]
+            yield job, self.study.metric.final(self._whole(rows), self.batch)
+
+    def _call(self) -> Any:
+        """Call the network with one input that stands in until the first row joins."""
+        subject: Any = self.study.subject
+        inputs = self.batch.inputs
+        named = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        cut = {k: v[:1, self.first :] for k, v in named.items() if k != "attention_mask"}
+        options: dict[str, Any] = {}
+        if self.recorded.prefix is not None:
+            options = self.recorded.prefix.options(self.first, self._jobs_before)
+        one = Batch(cut if isinstance(inputs, Mapping) else cut[""], 1)
+        return subject.forward(one, last=self.recorded.output is None, **options)
+
+    def _jobs_before(self, block: int) -> int:
+        """Rows in a block, in multiples of the batch; 0 while only the stand-in runs."""
+        return sum(entry <= block for entry in self.entries)
+
+    def _whole(self, rows: Any) -> Any:
+        if self.recorded.output is None or self.first == 0:
+            return rows
+        before = self.recorded.output[:, : self.first]
+        return torch().cat([before.to(rows.dtype), rows], 1)
+
+    def _hooks(self) -> Iterator[Any]:
+        subject: Any = self.study.subject
+        blocks = subject.layout.blocks
+        inside = {(b.path, end) for b in blocks for end in ("in", "out")}
+        for i, block in enumerate(blocks):
+            module = subject.modules[block.path]
+            yield module.register_forward_pre_hook(self._before(i), with_kwargs=True)
+            yield module.register_forward_hook(self._after(i))
+        for plug in self.writes:
+            if plug in inside:
+                continue
+            module = subject.modules[plug[0]]
+            if plug[1] == "in":
+                yield module.register_forward_pre_hook(self._inside_in(plug), with_kwargs=True)
+            else:
+                yield module.register_forward_hook(self._inside_out(plug))
+
+    def _before(self, index: int) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if args:
+                return (self._join(index, args[0]), *args[1:]), kwargs
+            name = next(k for k, v in kwargs.items() if hasattr(v, "ndim"))
+            return args, {**kwargs, name: self._join(index, kwargs[name])}
+
+        return hook
+
+    def _after(self, index: int) -> Callable[..., Any]:
+        blocks = self.study.subject.layout.blocks
+        plug = (blocks[index].path, "out")
+
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = self._write(plug, hidden, upto=index)
+            if index == len(blocks) - 1:
+                hidden = self._join(index + 1, hidden)
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        return hook
+
+    def _join(self, index: int, hidden: Any) -> Any:
+        """Let the rows whose block comes next join, and make the writes at its entrance."""
+        count = sum(entry == index for entry in self.entries)
+        if count:
+            new = self.recorded.stream[index][:, self.first :].to(hidden)
+            new = new.repeat(count, 1, 1)
+            here = self._jobs_before(index - 1) > 0
+            hidden = torch().cat([hidden, new]) if here else new
+        blocks = self.study.subject.layout.blocks
+        if index and count:
+            hidden = self._write((blocks[index - 1].path, "out"), hidden, joined=index)
+        if index < len(blocks):
+            hidden = self._write((blocks[index].path, "in"), hidden)
+        return hidden
+
+    def _write(
+        self,
+        plug: tuple[str, str],
+        hidden: Any,
+        *,
+        upto: int | None = None,
+        joined: int | None = None,
+    ) -> Any:
+        """Make the writes of one plug in the rows that are there."""
+        size, subject = self.batch.size, self.study.subject
+        bases = getattr(subject, "bases", {})
+        changed = None
+        for at, write in self.writes.get(plug, ()):
+            entry = self.entries[at]
+            if (upto is not None and entry > upto) or (joined is not None and entry != joined):
+                continue
+            changed = hidden.clone() if changed is None else changed
+            rows = slice(at * size, (at + 1) * size)
+            told = self._told(at)
+            changed[rows] = apply(changed[rows], [write], bases, told).to(changed.dtype)
+        return hidden if changed is None else changed
+
+    def _told(self, at: int) -> Callable[[Site], None]:
+        return lambda site: self.written.add((at, site))
+
+    def _inside_in(self, plug: tuple[str, str]) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if args:
+                return (self._write(plug, args[0]), *args[1:]), kwargs
+            name = next(k for k, v in kwargs.items() if hasattr(v, "ndim"))
+            return args, {**kwargs, name: self._write(plug, kwargs[name])}
+
+        return hook
+
+    def _inside_out(self, plug: tuple[str, str]) -> Callable[..., Any]:
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (self._write(plug, output[0]), *output[1:])
+            return self._write(plug, output)
+
+        return hook
+
+    def _check(self, output: Any) -> None:
+        """Raise unless every row is there and every write was made."""
+        expected = {(at, site) for at, job in enumerate(self.jobs) for site in job.writes}
+        if output.shape[0] != len(self.jobs) * self.batch.size or self.written != expected:
+            raise EstimationError(
+                f"{len(expected - self.written)} of {len(expected)} interventions were not made in "
+                "a shared pass"
+            )
+
+

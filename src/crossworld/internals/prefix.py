@@ -1,0 +1,119 @@
+"""Keys and values of the positions that a patch cannot change."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crossworld.internals.backend import torch
+from crossworld.internals.inputs import Batch
+from crossworld.internals.site import Site
+
+if TYPE_CHECKING:
+    from crossworld.internals.study import PatchStudy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefix:
+    """Keys and values of the unpatched run.
+
+    Parameters
+    ----------
+    keys, values
+        Of every block, (B, heads, T, width).
+    model
+        The network, for the kind of cache it takes.
+    """
+
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
+    model: Any
+
+    def bytes_per_row(self, first: int) -> int:
+        """Memory that one row's copy takes in one block, both before and after joining."""
+        _, heads, length, width = self.keys[0].shape
+        return int(4 * heads * length * width * self.keys[0].element_size())
+
+    def options(self, first: int, jobs: Callable[[int], int]) -> dict[str, Any]:
+        """Arguments that make the network start at a position.
+
+        Parameters
+        ----------
+        first
+            The position.
+        jobs
+            Rows in a block, in multiples of the batch.
+        """
+        takes = inspect.signature(self.model.forward).parameters
+        device, length = self.keys[0].device, self.keys[0].shape[2]
+        found: dict[str, Any] = {"past_key_values": self._cache(first, jobs), "use_cache": True}
+        if "position_ids" in takes:
+            found["position_ids"] = torch().arange(first, length, device=device)[None]
+        return found
+
+    def _cache(self, first: int, jobs: Callable[[int], int]) -> Any:
+        from transformers import DynamicCache
+
+        held = [(k[:, :, :first], v[:, :, :first]) for k, v in zip(self.keys, self.values,
+                                                                   strict=True)]  # fmt: skip
+
+        class Lent(DynamicCache):
+            """Lends the prefix to as many rows as there are, and keeps nothing."""
+
+            def update(
+                self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kw: Any
+            ) -> tuple[Any, Any]:
+                if first == 0:
+                    return key_states, value_states
+                count = jobs(layer_idx)
+                keys, values = held[layer_idx]
+                return (
+                    torch().cat([_lent(keys, count), key_states], 2),
+                    torch().cat([_lent(values, count), value_states], 2),
+                )
+
+        cache = Lent(config=self.model.config)
+        if first:
+            for block, (keys, values) in enumerate(held):
+                DynamicCache.update(cache, keys[:1], values[:1], block)
+        return cache
+
+
+def _lent(held: Any, count: int) -> Any:
+    return held[:1] if count == 0 else held.repeat(count, 1, 1, 1)
+
+
+def prefix_of(study: PatchStudy, batch: Batch, base: Mapping[Site, Any]) -> Prefix | None:
+    """Run the batch with a cache and take its keys and values; None where there is none.
+
+    A model that is not causal, that keeps another kind of state, or whose attention window is
+    shorter than the inputs, has no prefix to lend.
+    """
+    subject: Any = study.subject
+    model = subject.model
+    takes = inspect.signature(model.forward).parameters
+    config = getattr(model, "config", None)
+    if subject.layout.causal is not True or "past_key_values" not in takes or config is None:
+        return None
+    if batch.length is None or _window(config) < batch.length or batch.length < 2:
+        return None
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=config)
+    run_with = {"past_key_values": cache, "use_cache": True}
+    subject.run(batch, write=base, options=run_with)
+    layers = getattr(cache, "layers", ())
+    if len(layers) != len(subject.layout.blocks):
+        return None
+    keys = tuple(getattr(layer, "keys", None) for layer in layers)
+    values = tuple(getattr(layer, "values", None) for layer in layers)
+    if any(k is None or k.ndim != 4 or k.shape[2] != batch.length for k in keys):
+        return None
+    return Prefix(keys, values, model)
+
+
+def _window(config: Any) -> int:
+    width = getattr(config, "sliding_window", None)
+    return width if isinstance(width, int) and width > 0 else 2**31
