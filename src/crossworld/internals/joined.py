@@ -12,10 +12,11 @@ import numpy as np
 from crossworld.errors import EstimationError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
+from crossworld.internals.layout import Block
 from crossworld.internals.ports import Write, apply
-from crossworld.internals.prefix import Prefix, prefix_of
+from crossworld.internals.prefix import Prefix, cache_for, prefix_of
 from crossworld.internals.site import Site
-from crossworld.internals.subject import evaluating
+from crossworld.internals.subject import Run, evaluating
 
 if TYPE_CHECKING:
     from crossworld.internals.study import PatchStudy
@@ -35,22 +36,28 @@ class Recorded:
     prefix
         Keys and values of every block, None where positions cannot be left out.
     output
-        What the network returned, or None where only the last position is needed.
+        What the network returned.
+    last
+        Whether that is the last position alone.
     """
 
     stream: tuple[Any, ...]
     prefix: Prefix | None
     output: Any
+    last: bool
 
     def entry(self, study: PatchStudy, writes: Mapping[Site, Any]) -> int:
-        """Block before which a job's row joins."""
-        return min(_entry(study, site) for site in writes)
+        """Block before which a job's row joins; without writes, the middle one."""
+        middle = len(study.subject.layout.blocks) // 2
+        return min((_entry(study, site) for site in writes), default=middle)
 
     def first(self, study: PatchStudy, batch: Batch, writes: Mapping[Site, Any]) -> int:
         """First position that a job can change."""
         if self.prefix is None:
             return 0
         held = [batch.positions(site.position) for site in writes]
+        if not held:
+            return self.stream[0].shape[1] // 2
         return 0 if any(h is None for h in held) else min(int(h.min()) for h in held)  # type: ignore[union-attr]
 
     def rows(self, first: int, memory: int) -> int:
@@ -69,25 +76,63 @@ def _entry(study: PatchStudy, site: Site) -> int:
     return site.layer + (port.plug == (block.path, "out"))
 
 
-def record(study: PatchStudy, batch: Batch, base: Mapping[Site, Any]) -> Recorded | None:
-    """Run the batch unpatched and keep what joining rows need; None where rows cannot join."""
-    subject = study.subject
-    blocks = subject.layout.blocks
-    if not blocks or not hasattr(subject, "model"):
-        return None
-    if isinstance(batch.inputs, Mapping) and batch.inputs.get("attention_mask") is not None:
-        mask = batch.inputs["attention_mask"]
-        if not bool((mask > 0).all()):
-            return None  # rows with padding have masks of their own
-    read = [Site(f"layers.{i}.resid_pre") for i in range(len(blocks))]
-    end = Site(f"layers.{len(blocks) - 1}.resid")
-    run = subject.run(batch, read=(*read, end), write=base)
-    stream = tuple(run.values[s] for s in (*read, end))
-    if any(s.ndim != 3 for s in stream):
-        return None
-    prefix = prefix_of(study, batch, base)
+def natural(
+    study: PatchStudy, batch: Batch, base: Mapping[Site, Any], read: Sequence[Site], *, share: bool
+) -> tuple[Run, Recorded | None]:
+    """Run a batch unpatched; where rows are to join, keep what they need.
+
+    Parameters
+    ----------
+    study, batch
+        The network and its inputs.
+    base
+        Writes of every pass, such as noise.
+    read
+        Sites whose activations are wanted.
+    share
+        Whether cells will join.
+    """
+    subject: Any = study.subject
     last = getattr(study.metric, "at", None) == "-1"
-    return Recorded(stream, prefix, None if last else run.output)
+    if not share or not _joinable(study, batch):
+        return subject.run(batch, read=read, write=base, last=last), None
+    blocks = subject.layout.blocks
+    stops = [Site(f"layers.{i}.resid_pre") for i in range(len(blocks))]
+    stops.append(Site(f"layers.{len(blocks) - 1}.resid"))
+    cache, options = cache_for(study, batch)
+    run = subject.run(
+        batch, read=tuple(dict.fromkeys([*read, *stops])), write=base, last=last, options=options
+    )
+    stream = tuple(run.values[s] for s in stops)
+    if any(s.ndim != 3 for s in stream):
+        return run, None
+    prefix = prefix_of(study, batch, cache)
+    return run, Recorded(stream, prefix, run.output, last)
+
+
+def _joinable(study: PatchStudy, batch: Batch) -> bool:
+    """Whether a network has blocks, and inputs whose rows need no mask of their own."""
+    if not study.subject.layout.blocks or not hasattr(study.subject, "model"):
+        return False
+    if not isinstance(batch.inputs, Mapping):
+        return True
+    mask = batch.inputs.get("attention_mask")
+    return mask is None or bool((mask > 0).all())
+
+
+def shortened(subject: Any, block: Block) -> Iterator[Any]:
+    """Hooks that let the last block project and transform its last position alone.
+
+    What it adds to the other positions is then wrong, and nothing reads them.
+    """
+
+    def cut(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (args[0][:, -1:], *args[1:]), kwargs
+
+    own = (block.out, block.down and block.down.rpartition(".")[0])
+    for path in own:
+        if path and path != block.path and block.mlp is not None and block.attn is not None:
+            yield subject.modules[path].register_forward_pre_hook(cut, with_kwargs=True)
 
 
 class Joined:
@@ -145,14 +190,14 @@ class Joined:
         if self.recorded.prefix is not None:
             options = self.recorded.prefix.options(self.first, self._jobs_before)
         one = Batch(cut if isinstance(inputs, Mapping) else cut[""], 1)
-        return subject.forward(one, last=self.recorded.output is None, **options)
+        return subject.forward(one, last=self.recorded.last, **options)
 
     def _jobs_before(self, block: int) -> int:
         """Rows in a block, in multiples of the batch; 0 while only the stand-in runs."""
         return sum(entry <= block for entry in self.entries)
 
     def _whole(self, rows: Any) -> Any:
-        if self.recorded.output is None or self.first == 0:
+        if self.recorded.last or self.first == 0:
             return rows
         before = self.recorded.output[:, : self.first]
         return torch().cat([before.to(rows.dtype), rows], 1)
@@ -165,6 +210,8 @@ class Joined:
             module = subject.modules[block.path]
             yield module.register_forward_pre_hook(self._before(i), with_kwargs=True)
             yield module.register_forward_hook(self._after(i))
+        if self.recorded.last and not self._inside_last(blocks[-1]):
+            yield from shortened(subject, blocks[-1])
         for plug in self.writes:
             if plug in inside:
                 continue
@@ -173,6 +220,12 @@ class Joined:
                 yield module.register_forward_pre_hook(self._inside_in(plug), with_kwargs=True)
             else:
                 yield module.register_forward_hook(self._inside_out(plug))
+
+    def _inside_last(self, block: Block) -> bool:
+        """Whether something is set inside the last block."""
+        return any(
+            path.startswith(f"{block.path}.") for path, _ in self.writes
+        )  # fmt: skip
 
     def _before(self, index: int) -> Callable[..., Any]:
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -13,12 +13,17 @@ from crossworld.core.fits import Given
 from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.internals.backend import torch
+from crossworld.internals.inputs import Batch
+from crossworld.internals.joined import natural as natural_run
 from crossworld.internals.metrics import Rows
 from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, derangement, mean_of, value_of
 from crossworld.internals.study import Forced, Ints, PatchStudy
 from crossworld.internals.sweeps import Job, run_jobs
+
+FEW = 2  # cells that are not worth a recording
 
 Others = Mapping[tuple[Site, Source], Any]
 
@@ -181,11 +186,11 @@ class _Plan:
         base: dict[int, dict[Site, Any]] = {level: {} for level in batches}
         if study.noise is not None and 1 in batches:
             base[1] = study.noise.write(study.subject, batches[1], units, draw)
-        read = self.sites
-        runs = {
-            level: study.subject.run(batch, read=read, write=base[level], last=self._last)
-            for level, batch in batches.items()
-        }
+        runs, recorded = {}, {}
+        for level, batch in batches.items():
+            runs[level], recorded[level] = natural_run(
+                study, batch, base[level], self.sites, share=self._many(level)
+            )
         natural = {level: run.values for level, run in runs.items()}
         final = {level: study.metric.final(run.output, batches[level])
                  for level, run in runs.items()}  # fmt: skip
@@ -195,8 +200,9 @@ class _Plan:
             unique.setdefault(one, len(unique))
         found = np.empty((group.size, len(unique)))
         jobs = []
+        differs = self._differs(batches)
         for one, at in unique.items():
-            if not one.writes:
+            if not one.writes or self._is_null(one, natural, batches[one.level], differs):
                 found[:, at] = _numbers(study.metric(final[one.level], rows))
                 continue
             writes = {s: value_of(src, s, natural, others, _bases(study)) for s, src in one.writes}
@@ -205,14 +211,38 @@ class _Plan:
             jobs.append(Job(at, one.level, writes))
         for level in batches:
             todo = [job for job in jobs if job.level == level]
-            outputs = run_jobs(study, batches[level], base[level], todo, memory=self.patch.memory)
+            outputs = run_jobs(
+                study, batches[level], base[level], todo, recorded[level], memory=self.patch.memory
+            )
             for job, output in outputs:
                 found[:, job.at] = _numbers(study.metric(output, rows))
         return found[:, [unique[one] for one in self.forced]]
 
-    @property
-    def _last(self) -> bool:
-        return getattr(self.study.metric, "at", None) == "-1"
+    def _many(self, level: int) -> bool:
+        """Whether so many cells run an input that sharing a pass is worth recording it."""
+        return sum(one.level == level and bool(one.writes) for one in set(self.forced)) > FEW
+
+    def _differs(self, batches: Mapping[int, Batch]) -> int:
+        """First position at which some pair of token inputs differs, 0 where that is unknown."""
+        study = self.study
+        known = study.subject.layout.causal is True and study.noise is None and len(batches) == 2
+        tokens = [b.inputs for b in batches.values() if hasattr(b.inputs, "shape")]
+        if not known or len(tokens) < 2 or tokens[0].shape != tokens[1].shape:
+            return 0
+        other = (tokens[0] != tokens[1]).any(0).nonzero()
+        return int(other[0]) if len(other) else int(tokens[0].shape[1])
+
+    def _is_null(self, one: Forced, natural: Any, batch: Batch, differs: int) -> bool:
+        """Whether every site is set to what it holds anyway."""
+        if self.held or any(source.kind != "level" for _, source in one.writes):
+            return False
+        positions = [batch.positions(site.position) for site, _ in one.writes]
+        if all(p is not None and int(p.max()) < differs for p in positions):
+            return True
+        return all(
+            torch().equal(natural[source.level][site], natural[one.level][site])
+            for site, source in one.writes
+        )
 
     def _rows(self, units: Ints, reference: Any) -> Rows:
         pairs = self.study.pairs

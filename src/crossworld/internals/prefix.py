@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
-from crossworld.internals.site import Site
 
 if TYPE_CHECKING:
     from crossworld.internals.study import PatchStudy
@@ -85,8 +84,8 @@ def _lent(held: Any, count: int) -> Any:
     return held[:1] if count == 0 else held.repeat(count, 1, 1, 1)
 
 
-def prefix_of(study: PatchStudy, batch: Batch, base: Mapping[Site, Any]) -> Prefix | None:
-    """Run the batch with a cache and take its keys and values; None where there is none.
+def cache_for(study: PatchStudy, batch: Batch) -> tuple[Any, dict[str, Any]]:
+    """Return an empty cache and the arguments that fill it; None and nothing where none fits.
 
     A model that is not causal, that keeps another kind of state, or whose attention window is
     shorter than the inputs, has no prefix to lend.
@@ -96,22 +95,26 @@ def prefix_of(study: PatchStudy, batch: Batch, base: Mapping[Site, Any]) -> Pref
     takes = inspect.signature(model.forward).parameters
     config = getattr(model, "config", None)
     if subject.layout.causal is not True or "past_key_values" not in takes or config is None:
-        return None
+        return None, {}
     if batch.length is None or _window(config) < batch.length or batch.length < 2:
-        return None
+        return None, {}
     from transformers import DynamicCache
 
     cache = DynamicCache(config=config)
-    run_with = {"past_key_values": cache, "use_cache": True}
-    subject.run(batch, write=base, options=run_with)
+    return cache, {"past_key_values": cache, "use_cache": True}
+
+
+def prefix_of(study: PatchStudy, batch: Batch, cache: Any) -> Prefix | None:
+    """Take keys and values from a filled cache."""
+    subject: Any = study.subject
     layers = getattr(cache, "layers", ())
-    if len(layers) != len(subject.layout.blocks):
+    if cache is None or len(layers) != len(subject.layout.blocks):
         return None
     keys = tuple(getattr(layer, "keys", None) for layer in layers)
     values = tuple(getattr(layer, "values", None) for layer in layers)
     if any(k is None or k.ndim != 4 or k.shape[2] != batch.length for k in keys):
         return None
-    return Prefix(keys, values, model)
+    return Prefix(keys, values, subject.model)
 
 
 def _window(config: Any) -> int:
