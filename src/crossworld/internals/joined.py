@@ -20,7 +20,7 @@ from crossworld.internals.subject import Run, evaluating
 
 if TYPE_CHECKING:
     from crossworld.internals.study import PatchStudy
-    from crossworld.internals.sweeps import Job
+    from crossworld.internals.engine import Job
 
 SHARE = 24  # tensors as wide as the residual stream that one row keeps alive in a block
 

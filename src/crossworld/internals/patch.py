@@ -21,7 +21,7 @@ from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, derangement, mean_of, value_of
 from crossworld.internals.study import Forced, Ints, PatchStudy
-from crossworld.internals.sweeps import Job, run_jobs
+from crossworld.internals.engine import Job, run_jobs
 
 FEW = 2  # cells that are not worth a recording
 
