@@ -58,6 +58,17 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.internals.basis import Feature as Feature
+    from crossworld.internals.basis import Subspace as Subspace
+    from crossworld.internals.metrics import Metric as Metric
+    from crossworld.internals.noise import Noise as Noise
+    from crossworld.internals.pairs import Pairs as Pairs
+    from crossworld.internals.patch import Patch as Patch
+    from crossworld.internals.site import Site as Site
+    from crossworld.internals.site import sites as sites
+    from crossworld.internals.study import PatchStudy as PatchStudy
+    from crossworld.internals.subject import TorchSubject as TorchSubject
+    from crossworld.internals.sweep import sweep as sweep
     from crossworld.interop.tracking import Tracker as Tracker
     from crossworld.interop.tracking import track as track
     from crossworld.reasoning.budget import Costs as Costs
@@ -157,6 +168,15 @@ _HOME = {
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
     "interop.tracking": ("Tracker", "track"),
+    "internals.basis": ("Feature", "Subspace"),
+    "internals.metrics": ("Metric",),
+    "internals.noise": ("Noise",),
+    "internals.pairs": ("Pairs",),
+    "internals.patch": ("Patch",),
+    "internals.site": ("Site", "sites"),
+    "internals.study": ("PatchStudy",),
+    "internals.subject": ("TorchSubject",),
+    "internals.sweep": ("sweep",),
     "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),

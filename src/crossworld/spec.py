@@ -22,12 +22,18 @@ from crossworld.core.fits import portable
 from crossworld.core.parse import estimand
 from crossworld.core.table import SCHEMA
 from crossworld.errors import SpecError
+from crossworld.internals.described import study_from
+from crossworld.internals.saved import SavedStudy
 from crossworld.reasoning.study import ReasoningStudy
 from crossworld.tables.study import TableStudy
 
 SECTIONS = ("study", "estimator", "inference", "ask")
-KINDS = ("table", "reasoning")
-FRONT_ENDS = {"table": ("tables", "Regression"), "reasoning": ("reasoning", "Replay")}
+KINDS = ("table", "reasoning", "internals")
+FRONT_ENDS = {
+    "table": ("tables", "Regression"),
+    "reasoning": ("reasoning", "Replay"),
+    "internals": ("internals", "Patch"),
+}
 DIGITS = 400  # of a whole number; no finite float has more
 DEFAULT_EFFECTS = ("te", "nde", "nie")
 _KINDS_OF_VALUES: dict[Any, str] = {str: "text", list: "a list", Mapping: "a table"}
@@ -142,9 +148,9 @@ def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None
     kind = document["study"].get("kind", "table")
     if kind not in KINDS:
         raise SpecError.unknown("kind of study", str(kind), KINDS)
-    read = _reasoning if kind == "reasoning" else _study
-    study = read(document["study"], folder, data)
+    study = _study_of(kind, document["study"], folder, data)
     front_end, default = FRONT_ENDS[kind]
+    default = "Saved" if isinstance(study, SavedStudy) else default
     estimator = _named(
         document.get("estimator", {"name": default}), catalog.estimators(front_end), "estimator"
     )
@@ -163,6 +169,15 @@ def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None
         raise SpecError(f"level is a number between 0 and 1, got {level!r}")
     asked = tuple(map(estimand, effects))
     return Analysis(study, estimator, asked, inference, float(level), refuters, assume)
+
+
+def _study_of(kind: str, table: Mapping[str, Any], folder: Path, data: Any) -> Any:
+    if kind != "internals":
+        read: Any = _reasoning if kind == "reasoning" else _study
+        return read(table, folder, data)
+    if data is not None:
+        raise SpecError("a study of kind 'internals' names its own files; no data can replace them")
+    return study_from(table, folder)
 
 
 def to_spec(analysis: Analysis[Any]) -> dict[str, Any]:

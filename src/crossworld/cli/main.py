@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from crossworld.cli import audit, demo, identify, mediate, watch
+from crossworld.cli import audit, demo, identify, mediate, patch, watch
 from crossworld.errors import CrossworldError, CrossworldWarning
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("run")(mediate.run)
 app.command("identify")(identify.identify)
 app.command("watch")(watch.watch)
 app.add_typer(audit.audit, name="audit")
+app.add_typer(patch.patch, name="patch")
 
 
 def _version(asked: bool) -> None:

@@ -124,8 +124,14 @@ def run(
     check_writable(() if is_result(spec) else (spec,), json_file, report_file)
     kept_by = tracker(track) if track else None
     analysis = load_spec(spec)
-    check_writable((Path(analysis.study.origin.data),), json_file, report_file)
+    check_writable(files_of(analysis), json_file, report_file)
     finish(analysis, json_file, report_file, kept_by)
+
+
+def files_of(analysis: Analysis[Any]) -> tuple[Path, ...]:
+    """Files that a study was read from."""
+    told = analysis.study.spec()
+    return tuple(Path(told[key]) for key in ("data", "pairs", "scores") if told.get(key))
 
 
 def finish(

@@ -25,6 +25,8 @@ from crossworld.errors import (
     SpecError,
 )
 
+MANY_ALIKE = 3  # effects of which the same is said one by one
+
 
 def _wald() -> Inference:
     inference: Inference = late("infer.wald").Wald()
@@ -91,6 +93,7 @@ class Analysis(Generic[S]):
         licence = self.identify(bound)
         fit = prepare(self.estimator, self.study, cells)
         inferred = self.inference.infer(fit, bound, level=self.level, progress=progress)
+        inferred = replace(inferred, warnings=condensed(inferred.warnings, [e.name for e in bound]))
         if not licence.identified:
             inferred = inferred.warned(
                 IdentificationWarning,
@@ -270,6 +273,33 @@ def contrast(
         diagnostics=diagnostics,
         provenance=provenance.to_dict(),
     )
+
+
+def condensed(
+    told: Sequence[tuple[type[Warning], str]], names: Sequence[str]
+) -> tuple[tuple[type[Warning], str], ...]:
+    """Say once what would be said of many effects in the same words.
+
+    Examples
+    --------
+    >>> told = [(UserWarning, f"e{i} has no test") for i in range(9)]
+    >>> condensed(told, [f"e{i}" for i in range(9)])[0][1]
+    'e0 (and 8 others) has no test'
+    """
+    groups: dict[tuple[type[Warning], str, str], list[str]] = {}
+    for category, text in told:
+        name = next(
+            (n for n in sorted(names, key=len, reverse=True) if text.startswith(f"{n} ")), ""
+        )
+        rest = text.removeprefix(name)
+        groups.setdefault((category, rest, "" if name else text), []).append(name)
+    found: list[tuple[type[Warning], str]] = []
+    for (category, rest, _), held in groups.items():
+        if len(held) > MANY_ALIKE:
+            found.append((category, f"{held[0]} (and {len(held) - 1} others){rest}"))
+        else:
+            found += [(category, f"{name}{rest}") for name in held]
+    return tuple(found)
 
 
 def _diagnostics(

@@ -52,8 +52,9 @@ def estimand(text: str) -> Estimand:
     Parameters
     ----------
     text
-        A name (``nie``), one through a mediator (``nie[m2]``), a name with arguments (``cde(m=3)``, ``pse(m2, type=2)``), either with a
-        scale (``nie.ratio``, ``te.odds_ratio``), or an expression over cells and names.
+        A name (``nie``), one through a mediator (``nie[m2]``), a name with arguments
+        (``cde(m=3)``, ``pse(m2, type=2)``), any of them with a scale (``nie.ratio``,
+        ``te.odds_ratio``), or an expression over cells and names.
 
     Raises
     ------

@@ -15,12 +15,13 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.layout import Block
 from crossworld.internals.ports import Write, apply
 from crossworld.internals.prefix import Prefix, cache_for, prefix_of
+from crossworld.internals.session import evaluating
 from crossworld.internals.site import Site
-from crossworld.internals.subject import Run, evaluating
+from crossworld.internals.subject import Run
 
 if TYPE_CHECKING:
-    from crossworld.internals.study import PatchStudy
     from crossworld.internals.engine import Job
+    from crossworld.internals.study import PatchStudy
 
 SHARE = 24  # tensors as wide as the residual stream that one row keeps alive in a block
 
@@ -49,7 +50,7 @@ class Recorded:
     def entry(self, study: PatchStudy, writes: Mapping[Site, Any]) -> int:
         """Block before which a job's row joins; without writes, the middle one."""
         middle = len(study.subject.layout.blocks) // 2
-        return min((_entry(study, site) for site in writes), default=middle)
+        return int(min((_entry(study, site) for site in writes), default=middle))
 
     def first(self, study: PatchStudy, batch: Batch, writes: Mapping[Site, Any]) -> int:
         """First position that a job can change."""
@@ -57,8 +58,9 @@ class Recorded:
             return 0
         held = [batch.positions(site.position) for site in writes]
         if not held:
-            return self.stream[0].shape[1] // 2
-        return 0 if any(h is None for h in held) else min(int(h.min()) for h in held)  # type: ignore[union-attr]
+            return int(self.stream[0].shape[1]) // 2
+        starts = [0 if h is None else int(h.min()) for h in held]
+        return min(starts)
 
     def rows(self, first: int, memory: int) -> int:
         """Rows that fit into memory."""
@@ -190,7 +192,7 @@ class Joined:
         if self.recorded.prefix is not None:
             options = self.recorded.prefix.options(self.first, self._jobs_before)
         one = Batch(cut if isinstance(inputs, Mapping) else cut[""], 1)
-        return subject.forward(one, last=self.recorded.last, **options)
+        return subject.forward(one, last=self.recorded.last, options=options)
 
     def _jobs_before(self, block: int) -> int:
         """Rows in a block, in multiples of the batch; 0 while only the stand-in runs."""
@@ -314,5 +316,3 @@ class Joined:
                 f"{len(expected - self.written)} of {len(expected)} interventions were not made in "
                 "a shared pass"
             )
-
-

@@ -137,6 +137,7 @@ def _block(path: str, modules: dict[str, Any]) -> Block:
     mlp = _first(path, MLP, modules)
     out = None if attention is None else _first(attention, OUT, modules)
     attn, mlp_out = attention, mlp
+    down: str | None
     if attention is not None and out == f"{attention}.output.dense":  # BERT
         attn = out
     if mlp is None and f"{path}.output.dense" in modules and f"{path}.intermediate" in modules:

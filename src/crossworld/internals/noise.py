@@ -67,7 +67,9 @@ class Noise:
         both = None if spans is None else tuple((clean, clean) for clean, _ in spans)
         return replace(pairs, corrupt=pairs.clean, spans=both)
 
-    def write(self, subject: Any, batch: Batch, units: Sequence[int], draw: int) -> dict[Site, Any]:
+    def write(
+        self, subject: Any, batch: Batch, *, units: Sequence[int], draw: int
+    ) -> dict[Site, Any]:
         """Return the write that adds one draw of the noise."""
         site = Site.parse(self.at)
         sd = self._spread(subject, site, batch)

@@ -1,4 +1,4 @@
-"""Pairs of inputs: the clean one (level 0) and the corrupt one (level 1), with answers and spans."""
+"""Pairs of inputs: clean (level 0) and corrupt (level 1), with answers and spans."""
 
 from __future__ import annotations
 
@@ -215,8 +215,10 @@ def read_rows(file: Path) -> list[Mapping[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            raise DesignError(f"line {number} of {str(file)!r} is not JSON: {line[:60]!r}") from None
+            raise DesignError(
+                f"line {number} of {str(file)!r} is not JSON: {line[:60]!r}"
+            ) from None
         if not isinstance(row, dict):
             raise DesignError(f"line {number} of {str(file)!r} is no object: {line[:60]!r}")
-        rows.append(_row({k: v for k, v in row.items()}, number))
+        rows.append(_row(row, number))
     return rows

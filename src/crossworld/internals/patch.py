@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,15 @@ from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.backend import torch
+from crossworld.internals.engine import Job, run_jobs
 from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import natural as natural_run
+from crossworld.internals.kept import Kept
 from crossworld.internals.metrics import Rows
 from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, derangement, mean_of, value_of
 from crossworld.internals.study import Forced, Ints, PatchStudy
-from crossworld.internals.engine import Job, run_jobs
 
 FEW = 2  # cells that are not worth a recording
 
@@ -52,6 +53,11 @@ class Patch:
         Seed of ``M("resample")``.
     check
         Make sure, on one pair, that setting each place changes the output.
+    resume
+        File (``.npz``) that keeps what has run, so that an interrupted run goes on where it
+        stopped; it is removed when all is done.
+    progress
+        Called with (done, total) pairs.
 
     Raises
     ------
@@ -66,6 +72,7 @@ class Patch:
     memory: int = 512
     seed: int = 0
     check: bool = True
+    resume: str | None = None
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +83,10 @@ class Patch:
         if isinstance(self.hold, str):
             raise SpecError(f"hold is a list of sites, got {self.hold!r}")
         object.__setattr__(self, "hold", tuple(self.hold))
+
+    def portable(self) -> Patch:
+        """Return the same in text and numbers alone."""
+        return replace(self, progress=None)
 
     def prepare(self, study: PatchStudy, cells: Sequence[Cell]) -> Fit:
         """Run every cell once; resampling reweights the pairs."""
@@ -91,29 +102,34 @@ class Patch:
         values = np.full((draws, len(study), len(cells)), np.nan)
         assert study.units is not None
         groups = list(study.pairs.groups(study.units, self.batch_size))
+        kept = Kept.open(self.resume, (study.sha256(), study.describe(), *map(str, cells)), values)
         if self.check and plan.sites:
             check_reach(study, plan.sites, int(study.units[groups[0][0]]))
-        done = 0
         for group in groups:
+            if not np.isnan(values[:, group]).any():
+                continue
             others = plan.others(group)
             for draw in range(draws):
                 values[draw, group] = plan.run(group, draw, others)
-                done += group.size
                 if self.progress is not None:
+                    done = int((~np.isnan(values).any(axis=2)).sum())
                     self.progress(done, draws * len(study))
-        _check_finite(values, cells, study)
+            _check_finite(values[:, group], cells, study, group)
+            kept.save(values)
+        kept.close()
         return Scores(
             values.mean(axis=0), tuple(cells), _clusters(study), diagnostics=_told(values, study)
         )
 
 
-def _check_finite(values: Any, cells: Sequence[Cell], study: PatchStudy) -> None:
+def _check_finite(values: Any, cells: Sequence[Cell], study: PatchStudy, group: Ints) -> None:
     bad = ~np.isfinite(values).all(axis=0)
     if bad.any():
-        unit, cell = np.argwhere(bad)[0]
+        at, cell = np.argwhere(bad)[0]
+        assert study.units is not None
+        unit = int(study.units[group[at]])
         raise EstimationError(
-            f"the metric {study.metric.name} of pair {int(study.units[unit])} is not finite in "
-            f"{cells[cell]}"
+            f"the metric {study.metric.name} of pair {unit} is not finite in {cells[cell]}"
         )
 
 
@@ -185,7 +201,7 @@ class _Plan:
         self._check_lengths(batches, units)
         base: dict[int, dict[Site, Any]] = {level: {} for level in batches}
         if study.noise is not None and 1 in batches:
-            base[1] = study.noise.write(study.subject, batches[1], units, draw)
+            base[1] = study.noise.write(study.subject, batches[1], units=units.tolist(), draw=draw)
         runs, recorded = {}, {}
         for level, batch in batches.items():
             runs[level], recorded[level] = natural_run(
@@ -273,7 +289,9 @@ def _reads(source: Source) -> bool:
 def _corresponds(position: str | None) -> bool:
     if position is None:
         return False
-    return position[0].isalpha() or position[0] == "_" or (position[0] == "-" and ":" not in position)
+    return (
+        position[0].isalpha() or position[0] == "_" or (position[0] == "-" and ":" not in position)
+    )
 
 
 def _bases(study: PatchStudy) -> Mapping[str, Any]:

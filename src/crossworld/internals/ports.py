@@ -212,8 +212,8 @@ def restrict(part: Any, keys: Any, value: Any) -> Any:
 
 def knocked_out(part: Any, keys: Any) -> Any:
     """Return attention weights with none from some keys and the others rescaled to sum to 1."""
-    new = restrict(part, keys, torch().zeros((), dtype=part.dtype).expand(*part.shape[:2],
-                                                                          keys.shape[1]))  # fmt: skip
+    none = torch().zeros((), dtype=part.dtype, device=part.device)
+    new = restrict(part, keys, none.expand(*part.shape[:2], keys.shape[1]))
     left = new.sum(-1, keepdim=True)
     if bool((left <= 0).any()):
         raise DesignError("attention was knocked out from every key that a position can see")

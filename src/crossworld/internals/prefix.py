@@ -58,7 +58,7 @@ class Prefix:
         held = [(k[:, :, :first], v[:, :, :first]) for k, v in zip(self.keys, self.values,
                                                                    strict=True)]  # fmt: skip
 
-        class Lent(DynamicCache):
+        class Lent(DynamicCache):  # type: ignore[misc]
             """Lends the prefix to as many rows as there are, and keeps nothing."""
 
             def update(

@@ -13,7 +13,7 @@ text                             place
 ``layers.3.heads.5.q``           its query; also ``.k``, ``.v`` (before rotary positions)
 ``layers.3.heads.5.pattern``     its attention weights
 ``layers.3.mlp.neurons.17``      a hidden unit of the MLP, after the non-linearity
-``conv1``, ``conv1.channels.3``  output of any module, or one of its channels; ``conv1.in`` its input
+``conv1``, ``conv1.channels.3``  output of any module, or a channel of it; ``conv1.in`` its input
 ===============================  ===================================================================
 
 Any of them takes ``[name]``, a linear subspace or a feature registered under that name, and

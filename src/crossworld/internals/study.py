@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.estimand import Estimand
+from crossworld.core.exhibits import Exhibit
 from crossworld.core.expression import MEAN, Cell, Y
 from crossworld.core.identification import Identification
 from crossworld.core.provenance import fingerprint
+from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.licence import licence
 from crossworld.internals.metrics import Measure, Metric, measure
@@ -21,6 +23,9 @@ from crossworld.internals.pairs import Pairs
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, read_source
 from crossworld.internals.subject import Subject
+
+if TYPE_CHECKING:
+    from crossworld.tables.study import TableStudy
 
 Ints = NDArray[np.int64]
 SOURCES = ("other", "zero", "mean", "resample")
@@ -83,7 +88,7 @@ class PatchStudy:
     >>> for layer, weight in zip(net, ([[1.0, 0.0], [0.0, 1.0]], [[3.0, 5.0]])):
     ...     _ = layer.weight.data.copy_(torch.tensor(weight))
     >>> pairs = (np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32))
-    >>> study = PatchStudy(TorchSubject(net), pairs, lambda y: y[:, 0], sites=["0.neurons.0"])
+    >>> study = PatchStudy(xw.TorchSubject(net), pairs, lambda y: y[:, 0], sites=["0.neurons.0"])
     >>> print(round(xw.estimate(study, xw.Patch(), [xw.NIE])["nie"].estimate, 6))
     3.0
     """
@@ -220,6 +225,30 @@ class PatchStudy:
             told["noise"] = self.noise.spec()
         return told
 
+    def exhibits(self, result: EffectTable) -> Sequence[Exhibit]:
+        """Heat maps of a sweep, for the report."""
+        from crossworld.internals.sweep import heatmaps
+
+        return heatmaps(result, self._tokens())
+
+    def _tokens(self) -> dict[str, str]:
+        """Tokens by position, where all clean inputs are one and the same."""
+        tokenizer = getattr(self.subject, "tokenizer", None)
+        first = self.pairs.clean[0]
+        if tokenizer is None or len(self.pairs) != 1 or getattr(first, "ndim", 0) != 1:
+            return {}
+        ids = [int(i) for i in first]
+        return {str(i): f"{i} {tokenizer.decode([token])!r}" for i, token in enumerate(ids)}
+
+    def to_table(self, *, components: int | None = None, outcome: str = "metric") -> TableStudy:
+        """Return the natural runs as a table: level, activations at the sites, metric.
+
+        See `crossworld.internals.to_table.to_table`, which says what it assumes.
+        """
+        from crossworld.internals.to_table import to_table
+
+        return to_table(self, components=components, outcome=outcome)
+
     def sha256(self) -> str:
         """Fingerprint of the inputs in use."""
         assert self.units is not None
@@ -232,4 +261,3 @@ class PatchStudy:
             ids = getattr(self.pairs, name)
             arrays += [] if ids is None else [(name, ids)]
         return fingerprint(arrays)
-

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from crossworld.errors import DesignError, EstimationError, MissingExtraError, hint
-from crossworld.internals.attention import hooked
+from crossworld.errors import DesignError, hint
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
 from crossworld.internals.expand import expand
 from crossworld.internals.inputs import Batch
 from crossworld.internals.layout import Layout, read_layout
-from crossworld.internals.ports import Port, Value, Write, apply, resolve, take
+from crossworld.internals.loading import load
+from crossworld.internals.ports import Port, Value, resolve
+from crossworld.internals.session import Session, evaluating
 from crossworld.internals.site import Site
 
 
@@ -128,7 +129,8 @@ class TorchSubject:
         DesignError
             If the folder holds no model in safetensors.
         """
-        return _load(folder)
+        model, tokenizer = load(folder)
+        return cls(model, tokenizer, source=str(folder))
 
     @property
     def layout(self) -> Layout:
@@ -209,18 +211,20 @@ class TorchSubject:
         EstimationError
             If a site was not reached, or more than once.
         """
-        session = _Session(self, batch, tuple(read), dict(write or {}), grad)
+        session = Session(self, batch, tuple(read), dict(write or {}), grad)
         context = nullcontext() if grad else torch().no_grad()
         with context, evaluating(self.model), session.attached():
-            output = self.forward(batch, last=last, **dict(options or {}))
+            output = self.forward(batch, last=last, options=options)
         session.check()
         return Run(output, session.values, session.whole)
 
-    def forward(self, batch: Batch, *, last: bool = False, **options: Any) -> Any:
+    def forward(
+        self, batch: Batch, *, last: bool = False, options: Mapping[str, Any] | None = None
+    ) -> Any:
         """Call the module and return its logits or its output."""
         kwargs = _options(self.model, batch, last)
         inputs = _moved(batch.inputs, self.device)
-        kwargs.update(options)
+        kwargs.update(options or {})
         named = isinstance(inputs, Mapping)
         found = self.model(**inputs, **kwargs) if named else self.model(inputs, **kwargs)
         if hasattr(found, "logits"):
@@ -247,153 +251,3 @@ def _moved(inputs: Any, device: Any) -> Any:
     if isinstance(inputs, Mapping):
         return {k: v.to(device) for k, v in inputs.items()}
     return inputs.to(device)
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off for a while."""
-    training = [m for m in model.modules() if m.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-class _Session:
-    """The hooks of one run."""
-
-    def __init__(
-        self,
-        subject: TorchSubject,
-        batch: Batch,
-        read: tuple[Site, ...],
-        write: dict[Site, Value],
-        grad: bool,
-    ) -> None:
-        self.subject, self.batch, self.grad = subject, batch, grad
-        self.values: dict[Site, Any] = {}
-        self.whole: dict[tuple[str, str], Any] = {}
-        self.fired: dict[tuple[str, str], int] = {}
-        self.written: set[Site] = set()
-        self.reads: dict[tuple[str, str], list[tuple[Site, Port, Any]]] = {}
-        self.writes: dict[tuple[str, str], list[Write]] = {}
-        for site in read:
-            port = subject.port(site)
-            self.reads.setdefault(port.plug, []).append((site, port, self._at(site.position)))
-        for site, value in write.items():
-            port = subject.port(site)
-            keys = self._at(site.keys)
-            entry = (site, port, self._at(site.position), keys, value)
-            self.writes.setdefault(port.plug, []).append(entry)
-
-    def _at(self, position: str | None) -> Any:
-        found = self.batch.positions(position)
-        return None if found is None else torch().from_numpy(found).to(self.subject.device)
-
-    @property
-    def plugs(self) -> list[tuple[str, str]]:
-        return list(dict.fromkeys([*self.reads, *self.writes]))
-
-    def pass_through(self, plug: tuple[str, str], tensor: Any) -> Any:
-        """Make the writes of a plug, then its reads; return the tensor that goes on."""
-        if not isinstance(tensor, torch().Tensor):
-            raise DesignError(
-                f"{plug[0]} gives a {type(tensor).__name__}, no tensor; name a module inside it"
-            )
-        self.fired[plug] = self.fired.get(plug, 0) + 1
-        if self.grad and not tensor.requires_grad:
-            tensor = tensor.clone().requires_grad_(True)
-        if plug in self.writes:
-            tensor = apply(tensor, self.writes[plug], self.subject.bases, self.written.add)
-        if self.grad:
-            self.whole[plug] = tensor
-        for site, port, positions in self.reads.get(plug, ()):
-            part = take(tensor, port, positions)
-            keys = self._at(site.keys)
-            if keys is not None:
-                index = keys[:, None, :].expand(part.shape[0], part.shape[1], keys.shape[1])
-                part = part.gather(2, index)
-            if site.basis is not None:
-                part = self.subject.bases[site.basis].read(part)
-            self.values[site] = part if self.grad else part.detach().clone()
-        return tensor
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        handles, weights = [], {}
-        try:
-            for plug in self.plugs:
-                path, end = plug
-                module = self.subject.modules[path]
-                if end == "weights":
-                    weights[module] = self._weights(plug)
-                elif end == "in":
-                    hook = _input_hook(self, plug)
-                    handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-                else:
-                    handles.append(module.register_forward_hook(_output_hook(self, plug)))
-            with hooked(self.subject.model, weights) if weights else nullcontext():
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _weights(self, plug: tuple[str, str]) -> Callable[[Any], Any]:
-        return lambda tensor: self.pass_through(plug, tensor)
-
-    def check(self) -> None:
-        """Raise unless every hook ran exactly once and every write was made."""
-        for plug in self.plugs:
-            times = self.fired.get(plug, 0)
-            if times != 1:
-                sites = [str(s) for s, *_ in (*self.reads.get(plug, ()), *self.writes.get(plug, ()))]
-                how = "did not run" if times == 0 else f"ran {times} times"
-                raise EstimationError(
-                    f"the module {plug[0]!r} {how} in one pass, so {', '.join(sites[:4])} "
-                    "cannot be read or set there; name a module that runs exactly once"
-                )
-
-
-def _input_hook(session: _Session, plug: tuple[str, str]) -> Callable[..., Any]:
-    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (session.pass_through(plug, args[0]), *args[1:]), kwargs
-        name = next((k for k, v in kwargs.items() if hasattr(v, "ndim")), None)
-        if name is None:
-            raise DesignError(f"{plug[0]} takes no tensor")
-        return args, {**kwargs, name: session.pass_through(plug, kwargs[name])}
-
-    return hook
-
-
-def _output_hook(session: _Session, plug: tuple[str, str]) -> Callable[..., Any]:
-    def hook(module: Any, args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (session.pass_through(plug, output[0]), *output[1:])
-        return session.pass_through(plug, output)
-
-    return hook
-
-
-def _load(folder: str | Path) -> TorchSubject:
-    import importlib.util
-
-    if importlib.util.find_spec("transformers") is None:
-        raise MissingExtraError.for_feature("a model from a folder", "local")
-    torch()
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    place = Path(folder)
-    if place.is_dir() and not list(place.glob("*.safetensors")):
-        raise DesignError(f"{str(folder)!r} holds no *.safetensors; pickles are not read")
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise DesignError(f"{str(folder)!r} is no model: {str(error)[:200]}") from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError):
-        tokenizer = None
-    return TorchSubject(model.eval(), tokenizer, source=str(folder))

@@ -70,7 +70,11 @@ class Words:
 
     def _span(self, text: Any, given: Any, what: str) -> Span:
         if isinstance(given, list | tuple):
-            if len(given) != 2 or not all(isinstance(v, int) for v in given) or given[0] >= given[1]:
+            if (
+                len(given) != 2
+                or not all(isinstance(v, int) for v in given)
+                or given[0] >= given[1]
+            ):
                 raise DesignError(f"the {what} is [start, stop] in tokens, got {given!r}")
             return int(given[0]), int(given[1])
         if not isinstance(text, str) or not isinstance(given, str) or not given:
