@@ -1,9 +1,10 @@
 """Record the pocket reasoner: natural answers, and replays of every trace under both arms.
 
-    python scripts/record_pocket.py [--threads 1] [--out FILE] [--reference 10]
+    python scripts/record_pocket.py [--threads 1] [--edits] [--out FILE] [--reference 10]
 
 Needs the `local` extra. Carries out every plan of `crossworld.reasoning.pocket.recorded` and writes
-`recording.parquet` beside it; with `--reference`, the cells of many traces to `reference.json`.
+`recording.parquet` beside it; with `--edits`, the cells of edited reasoning to `edits.parquet`;
+with `--reference`, the cells of many traces to `reference.json`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,30 @@ import argparse
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crossworld.reasoning.edits.protocol import NotApplicable
 from crossworld.reasoning.models.protocol import Completion, Request
 from crossworld.reasoning.plan import Call, Plan
 from crossworld.reasoning.pocket.model import PocketReasoner
-from crossworld.reasoning.pocket.recorded import COLUMNS, RECORDING, REFERENCE, STUDIES, pocket_plan
+from crossworld.reasoning.pocket.recorded import (
+    COLUMNS,
+    EDITED,
+    EDITS,
+    RECORDING,
+    REFERENCE,
+    STUDIES,
+    pocket_plan,
+)
 from crossworld.reasoning.pocket.tasks import CHOICES, names_hint, states_answer
+from crossworld.reasoning.trace import Trace
 
-KEY = ["question", "wording", "prompt", "reasoning", "trace", "draw", "replayed"]
+KEY = ["question", "wording", "prompt", "reasoning", "trace", "draw", "edit", "replayed"]
 
 
 def row_of(identity: dict[str, Any], call: Call, done: Completion, author: str | None) -> Any:
@@ -63,12 +75,21 @@ def carry_out(plan: Plan, model: PocketReasoner) -> pd.DataFrame:
     replays = [call for call in calls if call.replay is not None]
     wrote = answered(model, [plan.request(call, None) for call in natural])
     traces = {call.trace: done for call, done in zip(natural, wrote, strict=True)}
-    shown = [plan.request(call, traces[call.trace].reasoning) for call in replays]
-    done = [*wrote, *answered(model, shown)]
+    texts = [plan.show(call, trace_of(call, traces[call.trace])) for call in replays]
+    made = [(c, t.text) for c, t in zip(replays, texts, strict=True) if isinstance(t, Trace)]
+    refused = Counter(t.edit for t in texts if isinstance(t, NotApplicable))
+    print(f"edits that do not apply to a trace: {dict(refused)}")
+    done = [*wrote, *answered(model, [plan.request(call, text) for call, text in made])]
     return pd.DataFrame(
         row_of(plan.identity(call, name, mode="continuation"), call, it, traces[call.trace].answer)
-        for call, it in zip([*natural, *replays], done, strict=True)
+        for call, it in zip([*natural, *(c for c, _ in made)], done, strict=True)
     )
+
+
+def trace_of(call: Call, own: Completion) -> Trace:
+    """The trace of a replay, as `collect` freezes it."""
+    author = call.replay.reasoning if call.replay else call.template.arm
+    return Trace(own.reasoning, call.question.id, author, call.k, id=call.trace, answer=own.answer)
 
 
 def reference(model: PocketReasoner, traces: int) -> dict[str, Any]:
@@ -111,7 +132,8 @@ def main() -> None:
     """Record and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", default=str(RECORDING))
+    parser.add_argument("--out", default=None)
+    parser.add_argument("--edits", action="store_true", help="record the edited cells alone")
     parser.add_argument("--reference", type=int, default=0, help="traces of the reference cells")
     parser.add_argument("--weights", default=None)
     options = parser.parse_args()
@@ -124,15 +146,20 @@ def main() -> None:
         REFERENCE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(found)
         return
-    parts = [carry_out(pocket_plan(study), model) for study in STUDIES]
+    studies = [EDITED] if options.edits else list(STUDIES)
+    parts = [carry_out(pocket_plan(study), model) for study in studies]
     table = pd.concat(parts)[list(COLUMNS)].drop_duplicates(KEY, ignore_index=True)
+    if options.edits:
+        table = table[table["edit"].notna()].reset_index(drop=True)
     small = dict.fromkeys(("replayed", "correct", "leaked", "named", "difficulty"), "int8")
     small |= dict.fromkeys(("draw", "tokens_in", "tokens_out"), "int16")
     exact = dict.fromkeys(("p_answer", *(f"p_{digit}" for digit in CHOICES)), "float32")
     table = table.astype(small)
     table[list(exact)] = table[list(exact)].round(5).astype(exact)
-    table.to_parquet(options.out, compression="zstd", compression_level=19, index=False)
-    print(table.groupby(["prompt", "reasoning", "replayed"])[["correct", "p_answer"]].mean())
+    out = options.out or str(EDITS if options.edits else RECORDING)
+    table.to_parquet(out, compression="zstd", compression_level=19, index=False)
+    cells = table.fillna({"edit": ""}).groupby(["prompt", "reasoning", "edit", "replayed"])
+    print(cells[["correct", "p_answer"]].mean())
 
 
 if __name__ == "__main__":

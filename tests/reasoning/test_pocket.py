@@ -12,12 +12,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crossworld.core.analysis import estimate
+from crossworld.core.effects import TE
+from crossworld.core.estimand import Estimand
+from crossworld.core.expression import Y
+from crossworld.core.regime import M
 from crossworld.errors import DesignError, EstimationError, MissingExtraError, SpecError
+from crossworld.reasoning.edits.carried import CARRIED
+from crossworld.reasoning.edits.protocol import NotApplicable
 from crossworld.reasoning.models.protocol import Request
 from crossworld.reasoning.pocket.characters import ALPHABET, CharacterTokenizer, tokenizer_json
+from crossworld.reasoning.pocket.edits import pocket_edits
 from crossworld.reasoning.pocket.habits import HABITS, draw_lessons, reference_reasoning
 from crossworld.reasoning.pocket.model import WEIGHTS, PocketReasoner
 from crossworld.reasoning.pocket.recorded import (
+    EDITED,
+    EDITS,
+    RECORDING,
     STUDIES,
     pocket_plan,
     pocket_recording,
@@ -36,6 +47,9 @@ from crossworld.reasoning.pocket.tasks import (
     states_answer,
     template_hash,
 )
+from crossworld.reasoning.replay import Replay
+from crossworld.reasoning.study import ReasoningStudy
+from crossworld.reasoning.trace import Trace
 
 CARD = Path(__file__).parents[2] / "docs" / "pocket-reasoner.md"
 LOCAL = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -268,6 +282,56 @@ def test_the_card_gives_the_effects_of_the_recording(study):
     assert table[study][1:] == expected
 
 
+# --- edits ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def edited():
+    return pocket_recording(EDITED)
+
+
+def test_every_edit_is_there_and_changed_its_text(edited):
+    made = edited[edited.edit.notna()]
+    assert set(made.edit) == {edit.name for edit in pocket_edits()}
+    own = edited[(edited.replayed == 0) & (edited.prompt == "careful")].set_index("question").shown
+    assert (made.shown.to_numpy() != own[made.question].to_numpy()).all()
+    assert (made.prompt == "careful").all() and (made.reasoning == "careful").all()
+    assert not made.duplicated(["question", "edit"]).any()
+    authors = edited[(edited.replayed == 0) & (edited.prompt == "careful")].set_index("question")
+    held = made.set_index(["question", "edit"]).shown
+    plan, seen = pocket_plan(EDITED, questions=60), 0
+    for call in plan.calls():
+        if call.replay is None or call.replay.edit is None:
+            continue
+        own = authors.loc[call.question.id]
+        trace = Trace(own.shown, call.question.id, "careful", id=call.trace, answer=own.answer)
+        done, key = plan.show(call, trace), (call.question.id, call.replay.edit)
+        assert (key in held.index) == isinstance(done, Trace)
+        if key in held.index:
+            assert held[key] == done.text
+            seen += 1
+    assert seen > 300
+    assert RECORDING.stat().st_size + EDITS.stat().st_size < 2_000_000
+
+
+def test_the_control_moves_nothing_and_every_other_edit_does(edited):
+    study = ReasoningStudy.from_cells(
+        edited, question="question", prompt="prompt", reasoning="reasoning", outcome="p_answer",
+        draw="draw", edit="edit", replayed="replayed", levels=("hasty", "careful"),
+    )  # fmt: skip
+    table = table_of(CARD.read_text(encoding="utf-8"), "Edits")
+    for edit in (e.name for e in pocket_edits()[1:]):
+        asked = [CARRIED(edit), CARRIED("paraphrase", control=None), TE]
+        share, control, total = estimate(study, Replay(), asked)
+        assert abs(control.estimate) < 0.005 and total.estimate > 0.25
+        assert share.conf_low > 0.9
+        cells = [Estimand("c", Y(1, M(1, edit))), Estimand("o", Y(1))]
+        changed, own = estimate(study, Replay(), cells)
+        made = str((edited.edit == edit).sum())
+        told = f"{share.estimate:.2f} [{share.conf_low:.2f}, {share.conf_high:.2f}]"
+        assert table[edit] == [made, f"{own.estimate:.3f}", f"{changed.estimate:.3f}", told]
+
+
 # --- the model itself -------------------------------------------------------------------------
 
 
@@ -301,26 +365,34 @@ def test_requests_it_cannot_answer_are_refused_without_torch():
 
 
 @with_torch
-@pytest.mark.parametrize("study", ["hasty-careful", "hint-hasty"])
+@pytest.mark.parametrize("study", ["hasty-careful", "hint-hasty", "edits-careful"])
 def test_the_model_says_again_what_was_recorded(study, model):
     plan, held = pocket_plan(study, questions=2), pocket_recording(study)
-    key = ["question", "wording", "prompt", "reasoning", "draw", "replayed"]
-    by_key = held.set_index(key)
-    traces, seen = {}, 0
+    key = ["question", "wording", "prompt", "reasoning", "edit", "draw", "replayed"]
+    by_key = held.fillna({"edit": ""}).set_index(key)
+    traces, seen, skipped = {}, 0, 0
     for call in plan.calls():
-        shown = None if call.replay is None else traces[call.trace]
+        told = plan.show(call, traces[call.trace]) if call.replay else None
+        if isinstance(told, NotApplicable):
+            skipped += 1
+            continue
+        shown = None if told is None else told.text
         identity = plan.identity(call, model.name, mode="continuation")
         done = asyncio.run(model.complete(plan.request(call, shown)))
         if shown is None:
-            traces[call.trace] = done.reasoning
-        row = by_key.loc[tuple(identity[name] for name in key)]
+            arm, question = call.template.arm, call.question.id
+            traces[call.trace] = Trace(
+                done.reasoning, question, arm, id=call.trace, answer=done.answer
+            )
+        row = by_key.loc[tuple(identity[name] or "" if name == "edit" else identity[name]
+                               for name in key)]  # fmt: skip
         assert (done.reasoning, done.answer) == (row.shown, row.answer)
         assert (done.tokens_in, done.tokens_out) == (row.tokens_in, row.tokens_out)
         assert sum(done.probabilities.values()) == pytest.approx(1, abs=1e-12)
         found = np.array([done.probabilities[digit] for digit in CHOICES])
         assert found == pytest.approx(row[PROBABILITIES].to_numpy(float), abs=2e-5)
         seen += 1
-    assert seen == plan.size
+    assert seen + skipped == plan.size
 
 
 @pytest.mark.skipif(LOCAL, reason="the local extra is installed")

@@ -361,3 +361,23 @@ def test_a_table_study_is_refused() -> None:
 
     with pytest.raises(DesignError, match="from_cells"):
         Replay().scores(datasets.linear(n=50).study(), [Y(1)])  # type: ignore[arg-type]
+
+
+def test_an_edit_of_part_of_the_traces_is_told() -> None:
+    whole = [(q, 1, 1, None, draw, float(draw)) for q in range(12) for draw in (0, 1)]
+    cut = [(q, 1, 1, "cut", 0, 0.0) for q in range(12)]
+    cut += [(q, 1, 1, "cut", 1, 1.0) for q in range(5)]
+    names = ("question", "prompt", "reasoning", "edit", "draw", "y")
+    rows = [*whole, *cut, ("z", 0, 0, None, 0, 0.0)]
+    table = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    table["replayed"] = [1] * len(rows)
+    roles = {n: n for n in names[:-1]}
+    study = ReasoningStudy.from_cells(table, **roles, outcome="y", replayed="replayed")
+    cells = (Y(1), Y(1, M(1, "cut")))
+    found = Replay().scores(study, cells).diagnostics
+    assert found["edited_in_part"] == {"Y(1, M(1, 'cut'))": 7}
+    assert any("in 7 questions only part of the readouts" in w for w in found["warnings"])
+    every = {n: [v for v, e, d in zip(c, table["edit"], table["draw"], strict=True) if d == 0]
+             for n, c in table.items()}  # fmt: skip
+    again = ReasoningStudy.from_cells(every, **roles, outcome="y", replayed="replayed")
+    assert Replay().scores(again, cells).diagnostics["edited_in_part"] == {}

@@ -95,6 +95,7 @@ def diagnose(
         "readouts": _modes(asked, warnings),
         "replay_floor": _floors(asked, paired, warnings),
         "left_out": _left_out(asked, paired, warnings),
+        "edited_in_part": _edited_in_part(asked, warnings),
         "missing_answers": _missing(asked, warnings),
         "ceiling": _ceiling(asked, paired, warnings),
         "empty_reasoning": _empty(asked, shown),
@@ -119,6 +120,36 @@ def _crossing(asked: Asked) -> Coded | None:
         return None
     several = np.unique(table.group.codes[asked.study.inside()]).size > 1
     return table.group if several else None
+
+
+def _edited_in_part(asked: Asked, warnings: list[str]) -> Told:
+    """Questions in which an edit was made to some traces of the unedited cell and not to others."""
+    table, found = asked.study.table, {}
+    own = {p.prompt: j for j, p in enumerate(asked.places) if p.own}
+    keys = [np.zeros(len(table), dtype=np.int64) if c is None else c.codes + 1
+            for c in (table.wording, table.draw)]  # fmt: skip
+    unit, questions, _ = table.units()
+    size = int(keys[1].max()) + 1
+    reads = (unit * (int(keys[0].max()) + 1) + keys[0]) * size + keys[1]
+    per = size * (int(keys[0].max()) + 1)
+
+    def count(mask: Mask) -> Index:
+        return np.bincount(np.unique(reads[mask]) // per, minlength=questions.size)
+
+    for cell, place, mask in zip(asked.cells, asked.places, asked.masks, strict=True):
+        base = own.get(place.prompt)
+        if place.edit is None or base is None or place.reasoning != place.prompt:
+            continue
+        edited, whole = count(mask), count(asked.masks[base])
+        partly = int(((edited > 0) & (edited < whole)).sum())
+        if partly:
+            found[str(cell)] = partly
+            warnings.append(
+                f"{cell}: in {partly:,} questions only part of the readouts of "
+                f"{asked.cells[base]} has an edited one beside it, so their difference also "
+                "compares different traces; keep the traces that were edited, in both cells"
+            )
+    return found
 
 
 def _modes(asked: Asked, warnings: list[str]) -> Told:

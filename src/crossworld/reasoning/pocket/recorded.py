@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "EDITED",
+    "EDITS",
     "RECORDING",
     "REFERENCE",
     "STUDIES",
@@ -48,6 +50,8 @@ class PocketStudy:
         return self.reference, self.active
 
 
+EDITS: Final = Path(__file__).parent / "edits.parquet"
+EDITED: Final = "edits-careful"
 REFERENCE: Final = Path(__file__).parent / "reference.json"
 RECORDING: Final = Path(__file__).parent / "recording.parquet"
 STUDIES: Final[dict[str, PocketStudy]] = {
@@ -79,7 +83,10 @@ def pocket_recording(study: str | None = None) -> Any:
         One of ``hasty-careful`` (1,000 questions; two wordings of each arm and two traces of each,
         all four cells), ``silent-careful`` (the same questions; nothing is written in the silent
         arm, so only replay says anything), ``hint-careful``, ``hint-hasty`` and ``hint-silent``
-        (400 questions with and without a misleading hint). None gives every row.
+        (400 questions with and without a misleading hint). None gives every row of these.
+        ``edits-careful`` has one trace of each question of ``hasty-careful`` (first wording), and
+        the careful arm's own reasoning shown again after each of `pocket_edits`, by name in
+        ``edit``; an edit that does not apply to a trace has no row for it.
 
     Returns
     -------
@@ -102,8 +109,13 @@ def pocket_recording(study: str | None = None) -> Any:
     """
     import pandas as pd
 
+    if study == EDITED:
+        plain = pocket_recording("hasty-careful")
+        same = (plain["draw"] == 0) & (plain["wording"] == "0")
+        parts = [plain[same], pd.read_parquet(EDITS)]
+        return pd.concat([p.astype({"edit": object}) for p in parts], ignore_index=True)
     if study is not None and study not in STUDIES:
-        raise SpecError.unknown("recorded study", study, STUDIES)
+        raise SpecError.unknown("recorded study", study, [*STUDIES, EDITED])
     rows = pd.read_parquet(RECORDING)
     if study is None:
         return rows
@@ -139,7 +151,7 @@ def pocket_plan(study: str = "hasty-careful", *, questions: int | None = None) -
     Parameters
     ----------
     study : str
-        One of `STUDIES`.
+        One of `STUDIES`, or ``edits-careful``.
     questions : int or None
         Only the first so many questions; None for all of them.
 
@@ -158,11 +170,13 @@ def pocket_plan(study: str = "hasty-careful", *, questions: int | None = None) -
     >>> pocket_plan("hint-careful", questions=5).size
     120
     """
-    from crossworld.reasoning.plan import Plan, Question, Template, four_cells
+    from crossworld.reasoning.plan import Plan, Question, Replayed, Template, four_cells
+    from crossworld.reasoning.pocket.edits import pocket_edits
 
-    if study not in STUDIES:
-        raise SpecError.unknown("recorded study", study, STUDIES)
-    asked = STUDIES[study]
+    if study not in STUDIES and study != EDITED:
+        raise SpecError.unknown("recorded study", study, [*STUDIES, EDITED])
+    asked = STUDIES["hasty-careful" if study == EDITED else study]
+    edits = pocket_edits() if study == EDITED else ()
     return Plan(
         tuple(
             Question(it.id, it.text, it.answer, CHOICES, {"hint": str(it.wrong)})
@@ -172,10 +186,11 @@ def pocket_plan(study: str = "hasty-careful", *, questions: int | None = None) -
             Template(arm, template_text(arm, wording=wording), str(wording))
             for arm in ARMS
             if arm in asked.arms
-            for wording in (0, 1)
+            for wording in ((0,) if edits else (0, 1))
         ),
-        four_cells(*asked.arms),
-        traces=asked.traces,
+        (*four_cells(*asked.arms), *(Replayed("careful", "careful", e.name) for e in edits)),
+        traces=1 if edits else asked.traces,
+        edits=edits,
         readout="choice",
         cue=CUE,
         max_tokens=64,
