@@ -18,6 +18,7 @@ from crossworld.errors import DesignError
 from crossworld.reasoning.build import build_table, read_levels
 from crossworld.reasoning.cells import CellTable, Index, Mask, Place, as_cell, check_duplicates
 from crossworld.reasoning.licence import licence
+from crossworld.reasoning.permute import permuted
 from crossworld.reasoning.reader import Readouts, read, truth_label
 
 if TYPE_CHECKING:
@@ -293,6 +294,14 @@ class ReasoningStudy:
     def take(self, index: Index) -> Self:
         """Questions by position; repeats are allowed and stay in their cluster."""
         return replace(self, units=self.units[np.asarray(index, dtype=np.int64)])
+
+    def permuted(self, role: str, rng: np.random.Generator) -> Self:
+        """Return the study with prompts, reasoning or outcomes that carry nothing, for placebos.
+
+        See `crossworld.reasoning.permute.permuted`. No text is shown again: labels of readouts are
+        exchanged within questions.
+        """
+        return replace(self, table=permuted(self.table, role, rng))
 
     def inside(self) -> Mask:
         """Which readouts belong to a question in the study, shape (readouts,)."""
