@@ -61,7 +61,8 @@ OUTSIDE = {
 # the one arrow that points right: what the core imports at call time, by name
 LATE = {
     "core.graph.text", "infer.wald", "interop.graphs", "io", "report.figures", "report.graphs",
-    "refute.run", "report.html", "report.markdown", "report.pictures", "spec",
+    "refute.run", "report.html", "report.markdown", "report.pictures",
+    "sensitivity.illustrate", "spec",
 }  # fmt: skip
 
 # heavy libraries are imported inside functions, so that importing a module costs nothing

@@ -143,6 +143,8 @@ def finish(
     """Run an analysis, write what is asked, print the result, then log it."""
     with shown("replicates") as progress:
         result: EffectTable = analysis.run(progress=progress)
+    if report_file is not None:
+        result = result.illustrated()  # the document then holds what the report shows
     if json_file is not None:
         result.to_json()  # whatever cannot be written is found before anything is
     if report_file is not None:

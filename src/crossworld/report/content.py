@@ -10,6 +10,7 @@ from crossworld.core.graph.dag import Graph
 from crossworld.core.table import Effect, EffectTable, number, probability
 from crossworld.errors import DesignError
 from crossworld.report.answer import Answer, answer, interval_name
+from crossworld.report.attempts import Attempt, Check, attempts, checks, status, tally
 from crossworld.report.background import (
     Background,
     Pairs,
@@ -21,6 +22,7 @@ from crossworld.report.background import (
     shown,
 )
 from crossworld.report.glossary import Meaning, explain
+from crossworld.report.shown import Section, sections, story
 from crossworld.report.terms import read
 from crossworld.report.words import Words, clean, listed, words
 
@@ -36,6 +38,12 @@ _METHODS = {
 _TESTABLE = {
     True: "Testable: data could contradict it.",
     False: "Not testable with these data.",
+}
+_CHECKED_BY = {"positivity": "overlap"}  # assumptions that a refuter looks at
+_BADGES = {
+    "held": "checked: held",
+    "did not hold": "checked: did not hold",
+    "no verdict": "checked: no verdict",
 }
 _SHOWN_ELSEWHERE = (
     "warnings",
@@ -71,6 +79,7 @@ class Claim:
     statement: str
     testable: bool
     verdict: str
+    badge: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +94,13 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One attempt to break the answer."""
-
-    name: str
-    term: str
-    verdict: str
-    original: str
-    refuted: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """Everything a report says, in reading order."""
 
     words: Words
+    title: str
+    question: str
+    story: tuple[str, ...]
     answer: Answer
     caution: str
     warnings: tuple[str, ...]
@@ -114,6 +114,9 @@ class Page:
     models: Pairs
     other_diagnostics: Pairs
     checks: tuple[Check, ...]
+    attempts: tuple[Attempt, ...]
+    tally: str
+    sections: Mapping[str, Section]
     background: Background
 
 
@@ -137,9 +140,15 @@ def page(table: EffectTable) -> Page:
     names = words(spec)
     asked = {clean(row.term) for row in table}
     meanings = tuple(explain(read(r, table.estimands), names, beside=asked) for r in table)
-    licence = _licence(document["identification"])
+    checked = checks(document["refutations"])
+    licence = _licence(document["identification"], checked)
+    exhibits = table.exhibits
+    told_by = story(exhibits)
     return Page(
         words=names,
+        title=clean(told_by.title) if told_by and told_by.title else names.title,
+        question=clean(told_by.question) if told_by else names.question,
+        story=tuple(map(clean, told_by.text)) if told_by else (),
         answer=answer(table, names),
         caution=_caution(document["identification"]),
         warnings=tuple(clean(text) for text in table.warnings),
@@ -154,7 +163,10 @@ def page(table: EffectTable) -> Page:
         other_diagnostics=pairs(
             {label(k): v for k, v in told.items() if k not in _SHOWN_ELSEWHERE}
         ),
-        checks=tuple(_check(held) for held in document["refutations"]),
+        checks=checked,
+        attempts=attempts(checked),
+        tally=tally(checked) if checked else "",
+        sections=sections(exhibits),
         background=background(spec, document["provenance"]),
     )
 
@@ -231,7 +243,7 @@ def _caution(identification: Mapping[str, Any]) -> str:
     return ""
 
 
-def _licence(identification: Mapping[str, Any]) -> Licence | None:
+def _licence(identification: Mapping[str, Any], checked: tuple[Check, ...]) -> Licence | None:
     if not identification:
         return None
     adjust = [clean(name) for name in identification.get("adjust") or ()]
@@ -250,7 +262,7 @@ def _licence(identification: Mapping[str, Any]) -> Licence | None:
             "By adjustment: these numbers are effects only if every assumption below holds. Where "
             "data cannot speak, knowledge of how the data came about has to."
         )
-    claims = tuple(map(_claim, identification.get("assumptions") or ()))
+    claims = tuple(_claim(c, checked) for c in identification.get("assumptions") or ())
     conditions = listed(adjust, shown=40)
     if not conditions and identification.get("by") == "adjustment":
         conditions = "nothing"
@@ -259,14 +271,19 @@ def _licence(identification: Mapping[str, Any]) -> Licence | None:
     return Licence(lead, conditions, claims, written, _graph(identification.get("graph")))
 
 
-def _claim(held: Mapping[str, Any]) -> Claim:
+def _claim(held: Mapping[str, Any], checked: tuple[Check, ...]) -> Claim:
+    name = clean(held.get("name", ""))
+    found = status(checked, _CHECKED_BY.get(name.lower(), ""))
     testable, by = bool(held.get("testable")), clean(held.get("decided_by") or "")
     verdict = f"{'Testable' if testable else 'Not testable'}: {_sentence(by)}"
+    needed = "needs an experiment" if by.startswith("an experiment") else "can be checked"
+    badge = _BADGES[found] if found else needed if testable else "taken on trust"
     return Claim(
-        clean(held.get("name", "")),
+        name,
         _sentence(held.get("statement", "")),
         testable,
         verdict if by else _TESTABLE[testable],
+        badge,
     )
 
 
@@ -291,20 +308,3 @@ def _diagnostics(told: Mapping[str, Any], names: Words) -> Pairs:
     if isinstance(overlap, Mapping):
         return (*found, *((f"Overlap, {label(k).lower()}", v) for k, v in pairs(overlap)))
     return (*found, ("Overlap", shown(overlap, none="not reported by this method")))
-
-
-def _check(held: Mapping[str, Any]) -> Check:
-    passed = held.get("passed")
-    verdict = "no verdict" if passed is None else "held" if passed else "did not hold"
-    return Check(
-        shown(held.get("name")),
-        shown(held.get("term")),
-        verdict,
-        _figure(held.get("original")),
-        _figure(held.get("refuted")),
-        " ".join(filter(None, (shown(held.get(k), none="") for k in ("detail", "shows")))),
-    )
-
-
-def _figure(value: object) -> str:
-    return number(value) if isinstance(value, int | float) else shown(value)

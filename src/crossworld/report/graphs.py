@@ -25,8 +25,9 @@ _STYLE = """
 .xw-graph .hidden{stroke-dasharray:5 4}
 .xw-graph .box{fill:var(--paper,#fff);stroke-width:2}
 .xw-graph .key{font-size:11px;text-anchor:start;fill:var(--muted,#505a65)}
-@media (prefers-color-scheme:dark){.xw-graph{--ink:#e9ecef;--muted:#aeb7c0;--paper:#14181c;
---total:#e9ecef;--direct:#56b4e9;--indirect:#f0934a;--other:#aab3bd}}
+"""
+_DARK = """@media (prefers-color-scheme:dark){.xw-graph{--ink:#e9ecef;--muted:#aeb7c0;
+--paper:#14181c;--total:#e9ecef;--direct:#56b4e9;--indirect:#f0934a;--other:#aab3bd}}
 """
 
 
@@ -81,8 +82,16 @@ def layout(graph: Graph) -> Layout:
     return Layout(centre, width, (right, low + 26.0))
 
 
-def svg(graph: Graph) -> str:
-    """Return the drawing as one ``<svg>`` element with its own style, light and dark."""
+def svg(graph: Graph, *, themed: bool = False) -> str:
+    """Return the drawing as one ``<svg>`` element with its own style.
+
+    Parameters
+    ----------
+    graph
+        A causal graph.
+    themed
+        Whether it stands in a page that sets its colours; alone it follows light and dark.
+    """
     placed = layout(graph)
     wide, high = placed.size
     kinds = list(dict.fromkeys(role(graph, n) for n in graph.nodes))
@@ -93,7 +102,7 @@ def svg(graph: Graph) -> str:
         f'<svg class="xw-graph" xmlns="http://www.w3.org/2000/svg" role="img" '
         f'viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" '
         f'aria-label="{escape(name, quote=True)}"><title>{escape(name)}</title>',
-        f"<style>{_STYLE}</style>",
+        f"<style>{_STYLE}{'' if themed else _DARK}</style>",
         '<defs><marker id="xw-arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
         'markerHeight="8" orient="auto-start-reverse"><path d="M0,1L10,5L0,9z" '
         'style="fill:var(--muted,#505a65)"/></marker></defs>',

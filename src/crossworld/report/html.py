@@ -13,6 +13,7 @@ from crossworld.report.answer import interval_name
 from crossworld.report.content import Page, page, row_text
 from crossworld.report.mathml import mathml
 from crossworld.report.svg import MOST, forest_svg
+from crossworld.report.views import view
 from crossworld.report.words import clean, words
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def render(table: EffectTable) -> str:
             drawn=MOST,
             formulas=_formulas(held),
             graph=_graph(held),
+            views={one.name: view(one) for part in held.sections.values() for one in part.shown},
         )
     )
     return text.lstrip()
@@ -98,7 +100,8 @@ def _formulas(held: Page) -> list[tuple[str, str | None]]:
 
 def _graph(held: Page) -> str | None:
     drawn = held.licence.graph if held.licence else None
-    return None if drawn is None or len(drawn.nodes) > MOST else graphs.svg(drawn)
+    too_many = drawn is None or len(drawn.nodes) > MOST
+    return None if drawn is None or too_many else graphs.svg(drawn, themed=True)
 
 
 @cache

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from crossworld.core.exhibits import CausalGraph
 from crossworld.core.table import EffectTable
 from crossworld.io import write_text
 from crossworld.report.background import Background, Pairs
-from crossworld.report.content import Check, Licence, Page, page
+from crossworld.report.content import Licence, Page, page
 
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.")
 _LEADING = re.compile(r"^([-+](?=[-\s]|$)|#|\d+(?=[.)](?:\s|$)))")
+MOST = 60
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
 
 
@@ -48,7 +50,9 @@ def render(table: EffectTable) -> str:
     """
     held = page(table)
     parts = [
-        f"# {text(held.words.title)}",
+        f"# {text(held.title)}",
+        f"*{text(held.question)}*",
+        *map(text, held.story),
         *_answer(held),
         "## The study",
         _listing(held.facts),
@@ -57,11 +61,17 @@ def render(table: EffectTable) -> str:
         _effects(held),
         "The p value tests that there is no effect: 0 for differences, 1 for ratios; for a "
         "proportion, that its numerator is 0.",
+        *_section(held, "methods"),
         "## What each effect means",
         *_meanings(held),
+        *_section(held, "mediators"),
+        *_section(held, "steps"),
+        *_section(held, "sites"),
         "## Why these numbers may be read as effects",
         *_licence(held.licence),
-        *_checks(held.checks),
+        *_checks(held),
+        *_section(held, "sensitivity"),
+        *_section(held, "more"),
         "## Models and diagnostics",
         *_diagnostics(held),
         *_background(held.background),
@@ -139,28 +149,57 @@ def _effects(held: Page) -> str:
 
 def _meanings(held: Page) -> list[str]:
     found = []
-    for m in held.meanings:
+    for m in held.meanings[:MOST]:
         also = f" Also called {text(m.also)}." if m.also else ""
         found.append(f"**{text(m.name)}** ({code(m.term)}): {text(m.text)}{also}")
+    if len(held.meanings) > MOST:
+        more = len(held.meanings) - MOST
+        found.append(f"{more:,} more effects mean the same, each at its own place.")
     return found
 
 
 def _licence(held: Licence | None) -> list[str]:
     if held is None:
         return ["No identification was recorded with this result."]
-    claims = (f"**{text(c.name)}**: {text(c.statement)} *{text(c.verdict)}*" for c in held.claims)
+    claims = (
+        f"**{text(c.name)}**: {text(c.statement)} *{text(c.verdict)}* ({c.badge})"
+        for c in held.claims
+    )
     adjust = f"Conditioned on: {text(held.adjust)}." if held.adjust else ""
     parts = [text(held.lead), adjust, _bullets(claims)]
     graph = [f"Graph: {code(str(held.graph))}"] if held.graph else []
     return [*parts, *graph, *(_block(f, "math") for f in held.formulas)]
 
 
-def _checks(held: tuple[Check, ...]) -> list[str]:
+def _section(page: Page, name: str) -> list[str]:
+    held = page.sections.get(name)
+    if held is None:
+        return []
+    parts = [f"## {text(held.title)}"]
+    for one in held.shown:
+        parts.append(f"### {text(one.title)}" if one.title != held.title else "")
+        parts.append(text(one.lead))
+        if isinstance(one.exhibit, CausalGraph):
+            parts.append(code(one.exhibit.graph))
+        if one.grid is not None and one.grid.rows:
+            parts.append(_table(one.grid.head, one.grid.rows, one.grid.right))
+        parts.append(text(one.note))
+    return parts
+
+
+def _checks(page: Page) -> list[str]:
+    held = page.checks
     if not held:
         return []
+    summary = []
+    for one in page.attempts:
+        change = f" ({text(one.change)})" if one.change else ""
+        told = "; ".join(f"{v}: {text(t)}" if t else v for v, t in one.verdicts)
+        summary.append(f"**{text(one.name)}**{change}: {told}")
     head = ("Check", "Effect", "Verdict", "Original", "Changed", "Detail")
     rows = [(c.name, c.term, c.verdict, c.original, c.refuted, c.detail) for c in held]
-    return ["## Attempts to break the answer", _table(head, rows, (3, 4))]
+    title = "## Attempts to break the answer"
+    return [title, text(page.tally), _bullets(summary), _table(head, rows, (3, 4))]
 
 
 def _diagnostics(held: Page) -> list[str]:

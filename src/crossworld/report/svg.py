@@ -1,16 +1,20 @@
-"""A matplotlib figure as SVG that lives inside a page: themed, without links or prologue."""
+"""Matplotlib figures as SVG that live inside a page: themed, without links or prologue."""
 
 from __future__ import annotations
 
 import io
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
+from crossworld.core.exhibits import Exhibit
 from crossworld.core.table import EffectTable
-from crossworld.report import figures
+from crossworld.report import figures, pictures
+from crossworld.report.drawn import canvas
+from crossworld.report.words import clean
 
 MOST = 60
 _VARIABLES = {
@@ -21,6 +25,9 @@ _VARIABLES = {
     figures.DIRECT: "--direct",
     figures.INDIRECT: "--indirect",
     figures.OTHER: "--other",
+    canvas.ACTIVE: "--active",
+    canvas.SERIES[3]: "--fourth",
+    canvas.GOLD: "--fifth",
     "#ffffff": "--paper",
 }
 _PROLOGUE = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
@@ -53,10 +60,34 @@ def forest_svg(table: EffectTable, layout: Literal["wide", "narrow"]) -> str:
         As in `crossworld.report.figures.figure`.
     """
     shown = replace(table, rows=table.rows[:MOST])
-    return _inline(_draw(shown, layout), f"forest-{layout}", figures.describe(shown, shown.rows))
+    text = _saved(lambda: figures.figure(shown, layout=layout))
+    told = figures.describe(shown, shown.rows)
+    return _inline(text, f"forest-{layout}", ("Forest plot of the effects", told))
 
 
-def _draw(table: EffectTable, layout: Literal["wide", "narrow"]) -> str:
+def exhibit_svg(held: Exhibit, layout: Literal["wide", "narrow"], *, name: str) -> str:
+    """Return the picture of an exhibit as one ``<svg>`` element, as `forest_svg` does.
+
+    Parameters
+    ----------
+    held
+        An exhibit that is a picture.
+    layout
+        ``wide``, or ``narrow`` for a phone.
+    name
+        What its ids begin with; unique on the page.
+    """
+
+    def make() -> Any:
+        drawn = pictures.draw(replace(held, title=""), layout=layout)  # type: ignore[type-var]
+        return (drawn[0] if isinstance(drawn, tuple) else drawn).figure
+
+    text = _saved(make)
+    title = clean(held.title) or held.kind.capitalize()
+    return _inline(text, f"{name}-{layout}", (title, pictures.describe(held)), layout)
+
+
+def _saved(make: Callable[[], Any]) -> str:
     """Draw under the library's own settings, whatever the user's are, and restore those."""
     import matplotlib
 
@@ -65,23 +96,22 @@ def _draw(table: EffectTable, layout: Literal["wide", "narrow"]) -> str:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figures.figure(table, layout=layout).savefig(
-            out, format="svg", transparent=True, metadata={"Date": None}
-        )
+        make().savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return out.getvalue()
 
 
-def _inline(text: str, name: str, description: str) -> str:
+def _inline(text: str, name: str, told: tuple[str, str], kind: str = "") -> str:
     text = _PROLOGUE.sub("", text)
     found = _ROOT.match(text)
     assert found is not None
     body = _STYLE.sub("", text[found.end() :])
     body = _TAG.sub(lambda tag: _themed(tag[0], name), body)
+    wide = "" if not kind else f' style="max-width:{float(found[1].split()[2]) / 72.0:.2f}in"'
     return (
-        f'<svg class="{name}" viewBox="{found[1]}" role="img" stroke-linejoin="round" '
-        f'aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">Forest plot of the effects</title>'
-        f'<desc id="{name}-desc">{escape(description)}</desc>{body.strip()}'
+        f'<svg class="{f"{name} {kind}".strip()}" viewBox="{found[1]}" role="img" '
+        f'stroke-linejoin="round"{wide} aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(told[0])}</title>'
+        f'<desc id="{name}-desc">{escape(told[1])}</desc>{body.strip()}'
     )
 
 

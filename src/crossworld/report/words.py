@@ -42,6 +42,14 @@ class Words:
     plural: bool = False
 
     @property
+    def question(self) -> str:
+        """What a mediation analysis asks of these roles."""
+        return (
+            f"How much of the effect of {self.treatment} on {self.outcome} goes through "
+            f"{self.mediator}?"
+        )
+
+    @property
     def keep(self) -> str:
         """The mediator as the subject of "keeps the value it would have had"."""
         verb = "keep the values they" if self.plural else "keeps the value it"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossworld.core.exhibits import Contour, Mark
 from crossworld.errors import DesignError
 
 if TYPE_CHECKING:
@@ -136,6 +137,14 @@ class Contours:
                 held = f"{key}: {colour}"
                 text = text.replace(held, f"{held}; {key}: var({variable}, {colour})")
         return text[text.index("<svg") :].strip()
+
+    def exhibit(self, note: str = "") -> Contour:
+        """Return the same as plain values that a result carries (`EffectTable.with_exhibits`)."""
+        marks = tuple(Mark(label, float(x), float(y)) for label, x, y in self.marks)
+        return Contour(
+            self.x_name, self.x.tolist(), self.y_name, self.y.tolist(), self.values.tolist(),
+            self.threshold, marks, self.title, note,
+        )  # fmt: skip
 
     def to_frame(self) -> Any:
         """Return one row per pair of strengths, as a pandas frame."""

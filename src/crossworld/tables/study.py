@@ -26,6 +26,7 @@ from crossworld.tables.identify import identify
 from crossworld.tables.path import Path, parse_path
 
 if TYPE_CHECKING:
+    from crossworld.core.exhibits import Distributions
     from crossworld.tables.confounding import Confounding
 
 Array = NDArray[np.float64]
@@ -297,6 +298,12 @@ class TableStudy:
         from crossworld.tables.propensity import chances
 
         return chances(self)
+
+    def exhibits(self, result: object) -> list[Distributions]:
+        """What a report shows of the table: mediators under both treatments, overlap."""
+        from crossworld.tables.exhibits import exhibits
+
+        return exhibits(self)
 
     def column(self, name: str, role: str) -> Column:
         """Read a column by name, whether it has a role or not.

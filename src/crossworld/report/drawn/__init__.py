@@ -1,0 +1,1 @@
+"""One file per family of figures; each function draws on new axes or on given ones."""
