@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossworld import exhibits as ex
 from crossworld.core.table import Effect, EffectTable
 
 HOSTILE = "<script>alert(1)</script>"
@@ -116,3 +117,60 @@ def clear(share: Effect | None = None) -> tuple[Effect, ...]:
         effect("nie", 0.26, 0.05, 0.45),
     )
     return rows if share is None else (*rows, share)
+
+
+def everything(name: str = "m") -> list[ex.Exhibit]:
+    """One exhibit of every kind, with a name wherever a producer may put one."""
+    arms = (
+        ex.Arm(f"{name} = 0", 20, (0.6, 0.4), 0.5, 1.0),
+        ex.Arm(f"{name} = 1", 30, (0.3, 0.7), 1.5, 1.1),
+    )
+    test = ex.TwoSample(f"Two-sample energy test of {name}", 0.013, 0.3, 99, 7, 50, name)
+    grid = ((0.1, None, 0.3), (0.4, -0.5, 0.6))
+    low, high = ((0.0, None, 0.2), (0.3, -0.6, 0.5)), ((0.2, None, 0.4), (0.5, -0.4, 0.7))
+    return [
+        ex.Story(f"Does {name} help?", (f"{name} was asked.",), f"About {name}", name),
+        ex.Comparison(
+            (
+                ex.Compared(f"replay {name}", "te", 0.4321, 0.1, 0.6),
+                ex.Compared("OLS", "te", 0.9876),
+                ex.Compared("OLS", name, None),
+            ),
+            f"replay {name}", {"OLS": name}, title=f"Methods {name}", note=name,
+        ),
+        ex.Distributions(
+            (
+                ex.Variable(name, arms, edges=(0.0, 1.0, 2.0), note=f"half of {name}"),
+                ex.Variable("colour", arms, categories=(name, "blue")),
+            ),
+            (test,), note=name,
+        ),
+        ex.CausalGraph("a -> m -> y; a -> y", title=f"Graph {name}", note=name),
+        ex.Contour(
+            f"across {name}", (0.0, 0.5, 1.0), f"up {name}", (0.0, 1.0), grid, 0.2,
+            (ex.Mark(name, 0.4, 0.5),), title=f"Contour {name}", note=name,
+        ),
+        ex.Curve(
+            (ex.Series(name, (0.0, 1.0), (0.2, 0.5), (0.1, 0.4), (0.3, None)),), name, name, 0.0,
+            title=f"Curve {name}", note=name,
+        ),
+        ex.Steps(
+            (
+                ex.Step(f"3 + 6 = 9 {name}", 0.31, 0.12, 0.5, significant=True),
+                ex.Step("Let me check.", -0.07, -0.2, 0.06, significant=False),
+                ex.Step("So 9."),
+            ),
+            question=name, answer=name, note=name,
+        ),
+        ex.Heatmap(
+            (f"0 {name}", "1"), ("the", name, "sat"), grid, low, high,
+            ((False, False, False), (True, True, True)),
+            row_name="layer", column_name="position", value_name=name, title=f"Map {name}",
+        ),
+        ex.Circuit(
+            (ex.Node("in", 0), ex.Node(name, 1, label=name, value=0.4), ex.Node("out", 2)),
+            (ex.Link("in", name, 0.4, 0.3, 0.5), ex.Link(name, "out", -0.2, kept=False)),
+            ("embedding", name, "logits"), title=f"Circuit {name}", note=name,
+        ),
+        ex.Table(("effect", name), ((name, 0.2), ("te", None)), title=f"Table {name}"),
+    ]  # fmt: skip

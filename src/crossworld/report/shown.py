@@ -48,8 +48,8 @@ class Shown:
     ----------
     exhibit
         The exhibit, for whoever draws it.
-    name
-        Unique on the page.
+    name, label
+        Unique on the page: an anchor, and what it is called ("Figure 2").
     title, lead, note
         Text around the picture.
     grid
@@ -58,6 +58,7 @@ class Shown:
 
     exhibit: Exhibit
     name: str
+    label: str
     title: str
     lead: str
     note: str
@@ -89,7 +90,11 @@ def sections(exhibits: Sequence[Exhibit]) -> dict[str, Section]:
     for name, title, kinds in _SECTIONS:
         held = [one for one in exhibits if isinstance(one, kinds)]
         if held:
-            shown = tuple(_shown(one, f"{name}-{k}") for k, one in enumerate(held, start=1))
+            before = sum(len(part.shown) for part in found.values())
+            shown = tuple(
+                _shown(one, f"{name}-{k}", f"Figure {before + k}")
+                for k, one in enumerate(held, start=1)
+            )
             found[name] = Section(name, title, shown)
     return found
 
@@ -136,10 +141,10 @@ def _limits(held: Any) -> tuple[float | None, float | None]:
     return held.conf_low, held.conf_high
 
 
-def _shown(one: Exhibit, name: str) -> Shown:
+def _shown(one: Exhibit, name: str, label: str) -> Shown:
     lead, grid = _WRITTEN[type(one)](one)
     title = clean(one.title) or _TITLES.get(type(one), one.kind.capitalize())
-    return Shown(one, name, title, lead, clean(one.note), grid)
+    return Shown(one, name, label, title, lead, clean(one.note), grid)
 
 
 def _comparison(held: Comparison) -> tuple[str, Grid]:

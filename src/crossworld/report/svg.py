@@ -10,7 +10,7 @@ from dataclasses import replace
 from html import escape
 from typing import Any, Literal
 
-from crossworld.core.exhibits import Exhibit
+from crossworld.core.exhibits import Circuit, Exhibit
 from crossworld.core.table import EffectTable
 from crossworld.report import figures, pictures
 from crossworld.report.drawn import canvas
@@ -84,7 +84,8 @@ def exhibit_svg(held: Exhibit, layout: Literal["wide", "narrow"], *, name: str) 
 
     text = _saved(make)
     title = clean(held.title) or held.kind.capitalize()
-    return _inline(text, f"{name}-{layout}", (title, pictures.describe(held)), layout)
+    kind = "fixed" if isinstance(held, Circuit) else layout
+    return _inline(text, f"{name}-{layout}", (title, pictures.describe(held)), kind)
 
 
 def _saved(make: Callable[[], Any]) -> str:
@@ -106,7 +107,9 @@ def _inline(text: str, name: str, told: tuple[str, str], kind: str = "") -> str:
     assert found is not None
     body = _STYLE.sub("", text[found.end() :])
     body = _TAG.sub(lambda tag: _themed(tag[0], name), body)
-    wide = "" if not kind else f' style="max-width:{float(found[1].split()[2]) / 72.0:.2f}in"'
+    size = f"{float(found[1].split()[2]) / 72.0:.2f}in"
+    styles = {"": "", "fixed": f' style="width:{size}"'}
+    wide = styles.get(kind, f' style="max-width:{size}"')
     return (
         f'<svg class="{f"{name} {kind}".strip()}" viewBox="{found[1]}" role="img" '
         f'stroke-linejoin="round"{wide} aria-labelledby="{name}-title {name}-desc">'
