@@ -14,10 +14,14 @@ OPTIONS = {
     "mediate": (
         "--adjust", "--levels", "--cluster", "--weights", "--missing", "--event", "--estimator",
         "--set", "--inference", "--draws", "--seed", "--level", "--effects", "--json", "--report",
-        "--intermediate", "--workers",
+        "--intermediate", "--workers", "--track",
     ),
-    "run": ("--json", "--report"),
+    "run": ("--json", "--report", "--track"),
     "demo": ("--out",),
+    "watch": (
+        "--window", "--step", "--time", "--lag", "--alpha", "--reference", "--state", "--gauges",
+        "--plot", "--json", "--once", "--every", "--port",
+    ),
 }  # fmt: skip
 
 

@@ -312,3 +312,17 @@ def test_refuters_of_the_spec_are_left_out(tmp_path: Path) -> None:
     add(table(300), tmp_path / "t.csv")
     document = {**SPEC, "ask": {"effects": ["te"], "refute": ["all"]}}
     assert len(xw.watch(spec(tmp_path, document), 200)) == 1
+
+
+def test_a_wrong_name_is_seen_before_the_first_window_is_full(tmp_path: Path) -> None:
+    add(table(50), tmp_path / "t.csv")
+    document = {"study": {**SPEC["study"], "adjust": ["z"]}}
+    seen = xw.watch(spec(tmp_path, document), 200)
+    assert "50 so far (as it is now: adjustment column 'z' is not in the table" in seen.waiting
+    for section, told in (
+        ({"estimator": {"name": "Regresion"}}, "Did you mean 'Regression'"),
+        ({"asks": {}}, "unknown section of the spec"),
+    ):
+        with pytest.raises(SpecError, match=told):
+            xw.watch(spec(tmp_path, {**SPEC, **section}), 200)
+    assert "as it is now" not in xw.watch(spec(tmp_path), 200).waiting

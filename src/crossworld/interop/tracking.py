@@ -122,12 +122,12 @@ def track(
     --------
     >>> class Printed:
     ...     def keep(self, record):
-    ...         print(record.name, sorted(record.metrics)[:2])
+    ...         print(record.name, record.metrics["te/estimate"])
     ...         return "the terminal"
     >>> from crossworld.core.table import Effect
     >>> rows = (Effect("te", 1.0, 0.5, 0.0, 2.0, 0.05, "wald"),)
     >>> track(EffectTable(rows, 0.95), Printed(), name="first")
-    first ['te/conf_high', 'te/conf_low']
+    first 1.0
     'the terminal'
     """
     kept_by = tracker(to) if isinstance(to, str) else to

@@ -58,6 +58,8 @@ def advance(watched: Watched, *, progress: Progress | None = None) -> Watched:
     if not len(pending):
         return replace(watched, cursor=cursor, waiting="rows").noted(*reading.notes)
     look = _look(setup, cursor, len(watched.windows), file)
+    if not watched.windows and not look.cuts and not setup.reasoning:
+        look = replace(look, waiting=look.waiting + _doubt(setup, cursor, file))
     held = replace(watched, waiting=look.waiting).noted(*reading.notes)
     held = replace(held, cursor=replace(held.cursor, dates=look.cursor.dates))
     for done, cut in enumerate(look.cuts, 1):
@@ -66,6 +68,16 @@ def advance(watched: Watched, *, progress: Progress | None = None) -> Watched:
         if progress is not None:
             progress(done, len(look.cuts))
     return replace(held, cursor=look.cursor)
+
+
+def _doubt(setup: Setup, cursor: Cursor, file: Path) -> str:
+    """Say what is wrong with the few rows there are, so that a wrong name is seen at once."""
+    data = parsed(cursor.pending, header=cursor.position.header, file=file, reasoning=False)
+    try:
+        from_document(setup.document, Path(setup.folder), data=data)
+    except DesignError as error:
+        return f" (as it is now: {error})"
+    return ""
 
 
 def _look(setup: Setup, cursor: Cursor, index: int, file: Path) -> _Look:

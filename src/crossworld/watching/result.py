@@ -57,11 +57,11 @@ class Watched:
     """
 
     setup: Setup
-    windows: tuple[Window, ...] = ()
+    windows: tuple[Window, ...] = field(default=(), repr=False)
     compared: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     waiting: str = ""
-    cursor: Cursor = field(default_factory=Cursor)
+    cursor: Cursor = field(default_factory=Cursor, repr=False)
 
     def __len__(self) -> int:
         return len(self.windows)

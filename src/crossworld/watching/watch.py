@@ -76,13 +76,13 @@ def watch(
     >>> import tempfile, numpy as np, pandas as pd
     >>> rng = np.random.default_rng(0)
     >>> a = np.arange(900) % 2
-    >>> m = 0.5 * a + rng.normal(size=900)
-    >>> y = 0.4 * a + np.where(np.arange(900) < 600, 0.6, 2.0) * m + rng.normal(size=900)
+    >>> m = a + rng.normal(size=900)
+    >>> y = a + np.where(np.arange(900) < 600, 0.6, 3.0) * m + rng.normal(size=900)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     pd.DataFrame({"a": a, "m": m, "y": y}).to_csv(f"{folder}/t.csv", index=False)
     ...     seen = watch({"study": {"data": f"{folder}/t.csv", "path": "a -> m -> y"}}, 300)
     >>> len(seen), [alarm.term for alarm in seen.alarms if alarm.raised]
-    (3, ['nie'])
+    (3, ['te', 'nie'])
     """
     begun = begin(source, windows, alpha=alpha, reference=reference, state=state)
     watched = advance(begun, progress=progress)
