@@ -187,6 +187,26 @@ def test_a_log_is_cut_by_questions_that_have_every_cell(tmp_path: Path) -> None:
     assert "have every cell that is asked for" in seen.waiting
 
 
+def test_a_question_waits_for_its_replayed_readout_where_the_log_has_such(tmp_path: Path) -> None:
+    """Its natural readout comes first; the replayed one is what the estimator takes."""
+    rows = []
+    for row in readouts(20):
+        if row["arm"] == row["shown"]:
+            rows.append({**row, "right": 0, "replayed": 0})
+        rows.append({**row, "replayed": 1})
+    (tmp_path / "log.jsonl").write_text(lines(rows))
+    document = {"study": {**LOG_SPEC["study"], "replayed": "replayed"}}
+    seen = xw.watch(spec(tmp_path, document), 10)
+    for k, w in enumerate(seen.windows):
+        study = xw.ReasoningStudy.from_cells(
+            pd.DataFrame(rows[50 * k : 50 * k + 50]), question="q", prompt="arm",
+            reasoning="shown", outcome="right", replayed="replayed",
+        )  # fmt: skip
+        expected = xw.estimate(study, xw.Replay())
+        assert [e.estimate for e in w.effects] == [pytest.approx(r.estimate) for r in expected]
+    assert len(seen) == 2
+
+
 def test_parquet_across_restarts(tmp_path: Path) -> None:
     frame = table(500)
     document = {"study": {**SPEC["study"], "data": "t.parquet"}}

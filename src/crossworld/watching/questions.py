@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossworld.core.estimand import needed
 from crossworld.errors import DesignError
+from crossworld.reasoning.cells import CellTable, Mask, Place
 from crossworld.spec import from_document
 
 Index = NDArray[np.int64]
@@ -65,7 +66,8 @@ def settle(source: Any, document: Mapping[str, Any], folder: str) -> Settled:
         analysis = from_document(document, Path(folder), data=source)
         study = analysis.study
         asked = needed(tuple(e.bind(study.blocks) for e in analysis.estimands))
-        masks = [study.table.rows(study.place(cell)) for cell in asked]
+        own = getattr(analysis.estimator, "own", "replayed")
+        masks = [_stand_for(study.table, study.place(cell), own) for cell in asked]
     except DesignError as error:  # a level or an arm that has not come up yet
         return Settled(nothing, nothing[:0], nothing, str(error))
     kept = np.arange(n) if study.source.rows is None else study.source.rows
@@ -84,3 +86,10 @@ def settle(source: Any, document: Mapping[str, Any], folder: str) -> Settled:
     order, ends = nothing.copy(), nothing.copy()
     order[kept], ends[kept] = rank[question], last[question]
     return Settled(order, ready[complete], ends)
+
+
+def _stand_for(table: CellTable, place: Place, own: str) -> Mask:
+    """Rows of a cell: replayed ones only (or natural ones) where the log has such for the cell."""
+    mask = table.rows(place)
+    wanted = mask & (table.replayed if own == "replayed" else ~table.replayed)
+    return wanted if place.own and wanted.any() else mask
