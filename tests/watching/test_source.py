@@ -163,3 +163,48 @@ def test_what_cannot_grow_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"PAR1 and no more")
     with pytest.raises(DesignError, match="not a readable parquet file"):
         read_on(broken, Position())
+
+
+def test_a_broken_line_is_left_out_and_told(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n1,2\n3,4,5\n6,7\n8,9,9\n")
+    first = read_on(file, Position())
+    assert rows(first) == ["1,2", "6,7"]
+    (note,) = first.notes
+    assert note.endswith("left out and 1 more, after row 1: 3 fields under 2 names, in '3,4,5'")
+    more(file, "10,11\n")
+    second = read_on(file, first.position)
+    assert (rows(second), second.notes) == (["10,11"], ())
+    assert list(second.rows.numbers) == [2]
+
+
+@pytest.mark.parametrize(
+    "line", ['1,5" pipe', '1,5""', '1,"a ""b"" c"', '1,"""a"""', '1,""', '"1","x"', '1,"a;b"']
+)
+def test_quotes_are_read_as_in_the_table(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "t.csv"
+    text = f'a,b\n{line}\n2,x\n3,"y\nand ""more"", so"\n'
+    file.write_text(text)
+    found = read_on(file, Position())
+    assert rows(found)[:2] == [line, "2,x"]
+    assert found.unfinished == 0
+    frame = parsed(found.rows, header=found.position.header, file=file, reasoning=False)
+    whole = pd.read_csv(file, skipinitialspace=True)
+    assert frame.astype(str).equals(whole.astype(str))
+
+
+def test_a_stray_quote_spoils_one_line_only(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text('a,b\n1,"open\n2,x\n3,"y","w"\n4,z\n')
+    found = read_on(file, Position())
+    assert rows(found) == ["2,x", "4,z"]
+    assert "a quote that is not closed, in '1,\"open" in found.notes[0]
+
+
+def test_a_line_that_is_no_json_is_left_out_and_told(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"q": 1}\nkilled by signal 9\n[1]\n{"q": 2}\n')
+    found = read_on(file, Position())
+    assert rows(found) == ['{"q": 1}', '{"q": 2}']
+    assert "left out and 1 more, after row 1: not JSON" in found.notes[0]
+    assert "killed by signal 9" in found.notes[0]

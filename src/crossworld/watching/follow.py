@@ -56,7 +56,7 @@ def advance(watched: Watched, *, progress: Progress | None = None) -> Watched:
         cursor, position=reading.position, pending=pending, unfinished=reading.unfinished
     )
     if not len(pending):
-        return replace(watched, cursor=cursor, waiting="rows").noted(*reading.notes)
+        return replace(watched, cursor=cursor, waiting="the first row").noted(*reading.notes)
     look = _look(setup, cursor, len(watched.windows), file)
     if not watched.windows and not look.cuts and not setup.reasoning:
         look = replace(look, waiting=look.waiting + _doubt(setup, cursor, file))

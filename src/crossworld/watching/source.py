@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,7 +125,8 @@ def read_on(file: Path, position: Position) -> Reading:
         left, note = _left_behind(file, position)
         found = _text(file, opened, replace(position, offset=0, rows=left.position.rows))
         rows = left.rows.joined(found.rows)
-        return Reading(rows, found.position, (note, *found.notes), found.unfinished)
+        notes = (*left.notes, note, *found.notes)
+        return Reading(rows, found.position, notes, found.unfinished)
 
 
 @contextmanager
@@ -180,15 +184,75 @@ def _text(file: Path, opened: BinaryIO, position: Position) -> Reading:
     json_lines = not header and (
         content[skip:].lstrip()[:1] == b"{" or any(s.lower() in JSON for s in file.suffixes)
     )
-    records = list(_records(content, skip, json_lines))
+    top = header or content[skip:].lstrip().split(b"\n", 1)[0].decode("latin-1")
+    records = list(_records(content, skip, "" if json_lines else _separator(top)))
     end = position.offset + skip + sum(map(len, records))
     if position.offset == 0 and not json_lines:
         records, header = _headed(file, records, header)
-    lines = tuple(line for line in records if line.strip())
+    kept = [line for line in records if line.strip()]
+    lines, notes = _sound(file, kept, header=header, row=position.rows)
     numbers = np.arange(position.rows, position.rows + len(lines), dtype=np.int64)
     inode, known = os.fstat(opened.fileno()).st_ino, _fingerprint(opened, end)
     found = Position(end, position.rows + len(lines), inode, known, header)
-    return Reading(Rows(numbers, lines), found, (), position.offset + len(content) - end)
+    return Reading(Rows(numbers, lines), found, notes, position.offset + len(content) - end)
+
+
+def _sound(
+    file: Path, records: list[bytes], *, header: str, row: int
+) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+    """Leave out records that are no rows, with a note: one of them would spoil its whole window."""
+    lines: list[bytes] = []
+    broken: list[str] = []
+    for record in records:
+        wrong = _wrong(record, header)
+        parts = record.splitlines(keepends=True)
+        if wrong and header and len(parts) > 1:  # a stray quote has drawn several lines together
+            lines += [part for part in parts if not _wrong(part, header)]
+            wrong = next(filter(None, (_wrong(part, header) for part in parts)), "")
+        elif not wrong:
+            lines.append(record)
+        if wrong:
+            broken.append(f"after row {row + len(lines):,}: {wrong}, in {_shown(record)}")
+    if not broken:
+        return tuple(lines), ()
+    more = f" and {len(broken) - 1:,} more" if len(broken) > 1 else ""
+    return tuple(lines), (f"a line of {str(file)!r} is left out{more}, {broken[0]}",)
+
+
+def _wrong(record: bytes, header: str) -> str:
+    """Say why a record is no row; empty when it is one."""
+    if header:
+        separator = _separator(header)
+        text = record.decode("latin-1").strip("\r\n")
+        if '"' not in text:
+            rows = [text.split(separator)]
+        elif _quoted(text, False, separator):
+            return "a quote that is not closed"
+        else:
+            try:
+                rows = list(csv.reader([text], delimiter=separator))
+            except csv.Error as error:
+                return "" if "field larger" in str(error) else str(error)
+        count, most = max(map(len, rows), default=0), _names(header)
+        return f"{count} fields under {most} names" if count > most else ""
+    try:
+        return "" if isinstance(json.loads(record), dict) else "no object with named fields"
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+
+
+def _separator(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+@cache
+def _names(header: str) -> int:
+    """Number of names in the first line of a csv file."""
+    return len(next(csv.reader([header.strip("\r\n")], delimiter=_separator(header)), ()))
+
+
+def _shown(record: bytes) -> str:
+    return repr(record[:60].decode("utf-8", "backslashreplace").strip())
 
 
 def _headed(file: Path, records: list[bytes], header: str) -> tuple[list[bytes], str]:
@@ -207,18 +271,30 @@ def _headed(file: Path, records: list[bytes], header: str) -> tuple[list[bytes],
     return records[1:], header or first
 
 
-def _records(content: bytes, start: int, json_lines: bool) -> Iterator[bytes]:
+def _records(content: bytes, start: int, separator: str) -> Iterator[bytes]:
     """Yield whole records; in a csv file a line break inside quotes does not end one."""
-    begin, quotes = start, 0
+    begin, quoted = start, False
     while True:
         newline = content.find(b"\n", start)
         if newline < 0:
             return
-        quotes += 0 if json_lines else content.count(b'"', start, newline)
+        if separator and content.find(b'"', start, newline) >= 0:
+            quoted = _quoted(content[start:newline].decode("latin-1"), quoted, separator)
         start = newline + 1
-        if quotes % 2 == 0:
+        if not quoted:
             yield content[begin:start]
             begin = start
+
+
+def _quoted(line: str, quoted: bool, separator: str) -> bool:
+    """Whether a field is still open at the end of a line: a quote opens one at its start only."""
+    opens = not quoted  # where a quote opens a field: at its start, and right after one closed
+    for mark in line:
+        if quoted:
+            quoted, opens = mark != '"', mark == '"'
+        else:
+            quoted, opens = mark == '"' and opens, mark == separator
+    return quoted
 
 
 def _parquet(file: Path, content: bytes, position: Position) -> Reading:
