@@ -11,44 +11,19 @@ effects are multiply robust with gradient boosting (or front-door adjusted with 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import crossworld as xw
 from crossworld.reasoning.observational.front_door import front_door_table
 from crossworld.reasoning.observational.table import to_table
-from crossworld.reasoning.pocket import pocket_recording
+from crossworld.reasoning.pocket import check_sums, pocket_recording
 from crossworld.tables.front_door import FrontDoor
 
 ASKED = (xw.TE, xw.NDE, xw.NIE)
 FIELDS = ("method", "effect", "estimate", "std_error", "conf_low", "conf_high")
 COVARIATES = ("difficulty",)
-LINE = re.compile(r"(\d(?:\+\d)+)=(\d)")
-
-
-def arithmetic(texts: list[str]) -> NDArray[np.float64]:
-    """Check the sums: lines, terms added, whether every line is right, terms if it is."""
-    rows = []
-    for text in texts:
-        lines, terms, right, last = 0, 0, 1.0, None
-        for line in filter(None, map(str.strip, text.split("\n"))):
-            found = LINE.fullmatch(line)
-            if found is None:
-                right = 0.0
-                continue
-            added = [int(v) for v in found[1].split("+")]
-            result = int(found[2])
-            follows = last is None or added[0] == last
-            right *= float(follows and sum(added) % 10 == result)
-            terms += len(added) - (last is not None)
-            last, lines = result, lines + 1
-        rows.append([lines, terms, right, terms * right])
-    return np.array(rows, dtype=np.float64)
 
 
 def recorded() -> Any:
@@ -76,15 +51,15 @@ def results(study: Any) -> Iterator[tuple[str, Any]]:
         "TF-IDF, 64 components": {"components": 64},
         "16 clusters of lines": {"kind": "clusters"},
         "64 clusters of lines": {"kind": "clusters", "components": 64},
-        "the sums checked": {"embedder": arithmetic},
+        "the sums checked": {"embedder": check_sums},
     }
     for name, how in ways.items():
         table = to_table(study, covariates=COVARIATES, **how)
         yield name, xw.estimate(table, robust, ASKED)
-    plain = to_table(study, embedder=arithmetic)
+    plain = to_table(study, embedder=check_sums)
     yield "the sums checked, no covariate", xw.estimate(plain, robust, ASKED)
     front = FrontDoor(outcome="boosting", treatment="boosting")
-    for name, embedder in (("TF-IDF", None), ("the sums checked", arithmetic)):
+    for name, embedder in (("TF-IDF", None), ("the sums checked", check_sums)):
         found = front_door_table(study, embedder=embedder, covariates=COVARIATES)
         yield f"front door, 16 clusters, {name}", xw.estimate(found.table, front, [xw.TE])
 

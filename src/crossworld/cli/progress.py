@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from crossworld.core.protocols import Progress
@@ -27,3 +27,31 @@ def shown(what: str) -> Iterator[Progress | None]:
             bar.update(task, completed=done, total=total)
 
         yield advance
+
+
+@contextmanager
+def stages(names: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """Yield a callback that says which of several stages has begun; silent in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    told = TextColumn("{task.description}")
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), told)
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, begun = bar.add_task("", total=len(names)), list[str]()
+
+        def begin(name: str) -> None:
+            bar.update(task, completed=len(begun), description=name)
+            begun.append(name)
+
+        yield begin

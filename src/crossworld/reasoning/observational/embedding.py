@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,19 @@ FLAT = 1e-10  # share of the largest singular value below which a direction is n
 SEED = 0  # of the randomised SVD and of k-means; neither sees treatment or outcome
 
 
-def vectorizer(*, ngrams: int = 2) -> Any:
-    """Return an unfitted TF-IDF of words, numbers and marks (sublinear, runs up to ``ngrams``)."""
+def vectorizer(*, ngrams: int = 2, norm: Literal["l2"] | None = "l2") -> Any:
+    """Return an unfitted TF-IDF of words, numbers and marks (sublinear, runs up to ``ngrams``).
+
+    With ``norm="l2"`` every text has length 1, so that how much it holds is not told.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
-        token_pattern=TOKEN, ngram_range=(1, ngrams), sublinear_tf=True, max_features=LARGEST
+        token_pattern=TOKEN,
+        ngram_range=(1, ngrams),
+        sublinear_tf=True,
+        max_features=LARGEST,
+        norm=norm,
     )
 
 
@@ -68,19 +75,24 @@ def embed(texts: Sequence[str], *, embedder: Embedder | None = None, components:
     >>> columns.shape
     (4, 2)
     """
-    if isinstance(components, bool) or not isinstance(components, int) or components < 1:
-        raise SpecError(f"components is a whole number of at least 1, got {components!r}")
+    check_components(components)
     texts = list(texts)
     if embedder is None:
         columns = _semantic(texts, components)
     else:
-        columns = _principal(_called(embedder, texts), components)
+        columns = _principal(called(embedder, texts), components)
     columns = columns - columns.mean(axis=0)
     spread = columns.std(axis=0)
     kept = spread > FLAT * max(float(spread.max(initial=0.0)), 1e-300)
     if not kept.any():
         raise DesignError("all texts look the same to the embedder, so they cannot mediate")
     return np.asarray(columns[:, kept] / spread[kept], dtype=np.float64)
+
+
+def check_components(components: int) -> None:
+    """Refuse a number of components that is no whole number of at least 1."""
+    if isinstance(components, bool) or not isinstance(components, int) or components < 1:
+        raise SpecError(f"components is a whole number of at least 1, got {components!r}")
 
 
 def _semantic(texts: list[str], components: int) -> Array:
@@ -106,7 +118,14 @@ def features_of(texts: Sequence[str]) -> Any:
     return vectorizer().fit_transform(texts)
 
 
-def _called(embedder: Embedder, texts: list[str]) -> Array:
+def called(embedder: Embedder, texts: list[str]) -> Array:
+    """Return what an embedder makes of texts, (n, d).
+
+    Raises
+    ------
+    DesignError
+        If it is no finite array with a row for each text.
+    """
     found = np.asarray(embedder(texts), dtype=np.float64)
     if found.ndim != 2 or found.shape[0] != len(texts) or found.shape[1] < 1:
         raise DesignError(

@@ -1,5 +1,7 @@
 """A tiny transformer that adds digits in writing, and a recording of what it wrote."""
 
+from crossworld.reasoning.pocket.checked import check_sums
+from crossworld.reasoning.pocket.live import pocket_live
 from crossworld.reasoning.pocket.model import PocketReasoner
 from crossworld.reasoning.pocket.recorded import (
     STUDIES,
@@ -25,6 +27,8 @@ __all__ = [
     "PocketQuestion",
     "PocketReasoner",
     "PocketStudy",
+    "check_sums",
+    "pocket_live",
     "pocket_plan",
     "pocket_prompt",
     "pocket_questions",
