@@ -55,7 +55,13 @@ def compared(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
 def test_it_writes_report_data_specs_script_and_identification(ran: tuple[Run, Path]) -> None:
     out = done(ran[0])
     assert sorted(p.name for p in ran[1].iterdir()) == WRITTEN
-    for words in ("statsmodels OLS", "shallow neural network", "multiply robust", "replay", "naive"):
+    for words in (
+        "statsmodels OLS",
+        "shallow neural network",
+        "multiply robust",
+        "replay",
+        "naive",
+    ):
         assert f"\n{words}" in out
     assert f"report:   {ran[1] / 'report.html'}" in out
     for page in ("report.html", "replay.html"):

