@@ -297,6 +297,8 @@ def test_live_asks_the_model_that_was_recorded() -> None:
     recorded = inputs(Settings(40, False, "tfidf", None, 0), "")
     assert live["reasoning.csv"] == recorded["reasoning.csv"]
     assert live["replay.csv"] != recorded["replay.csv"]  # one wording and draw, not four
+    other = inputs(Settings(40, True, "tfidf", None, 7), "")
+    assert other["reasoning.csv"] != live["reasoning.csv"]
 
 
 def test_it_is_silent_in_a_pipe_and_says_what_happens_on_a_terminal() -> None:

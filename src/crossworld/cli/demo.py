@@ -279,10 +279,11 @@ def inputs(asked: Settings, script: str) -> dict[str, str]:
 
 
 def answered(asked: Settings, bar: Callable[[int, int], None] | None) -> Any:
-    """Ask the model now: the recorded questions, with what it writes drawn from the seed."""
-    from crossworld.reasoning.pocket import pocket_live
+    """Ask the model now: the recorded questions, or with another seed than 0 new ones."""
+    from crossworld.reasoning.pocket import pocket_live, pocket_questions
 
-    return pocket_live(questions=asked.n, seed=asked.seed, progress=bar)
+    new = {"seed": asked.seed} if asked.seed else {}
+    return pocket_live(questions=pocket_questions(asked.n, **new), seed=asked.seed, progress=bar)
 
 
 def chosen(names: list[str], asked: Settings) -> list[str]:
