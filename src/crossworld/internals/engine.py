@@ -63,30 +63,33 @@ def run_jobs(
     memory
         Megabytes that the rows of one pass may take.
     """
-    shared = [] if recorded is None else [job for job in jobs if can_join(study, job)]
+    patterns = tuple(dict.fromkeys(s for job in jobs for s in job.writes if s.stream == "pattern"))
+    alike = recorded is not None and not patterns  # hooked attention rounds in its own way
+    shared = [job for job in jobs if can_join(study, job)] if alike else []
     if recorded is not None and shared and not _agrees(study, batch, recorded):
         shared = []
     joined = {id(job) for job in shared}
     for job in jobs:
         if id(job) not in joined:
-            yield job, plain(study, batch, base, job)
-    if recorded is not None:
+            yield job, plain(study, batch, {**base, **job.writes}, patterns)
+    if recorded is not None and shared:
         for chunk in chunks(study, batch, shared, recorded, memory=memory):
             yield from Joined(study, batch, recorded, chunk).run()
 
 
 def can_join(study: PatchStudy, job: Job) -> bool:
-    """Whether a job touches only what lies inside the blocks, attention weights apart."""
+    """Whether a job touches only what lies inside the blocks."""
     return bool(study.subject.layout.blocks) and all(
-        s.layer is not None and s.stream != "pattern" for s in job.writes
+        s.layer is not None for s in job.writes
     )
 
 
-def plain(study: PatchStudy, batch: Batch, base: Mapping[Site, Any], job: Job) -> Any:
+def plain(
+    study: PatchStudy, batch: Batch, writes: Mapping[Site, Any], patterns: tuple[Site, ...]
+) -> Any:
     """Run one job in a pass of its own."""
-    read = tuple(s for s in job.writes if s.stream == "pattern")
     last = getattr(study.metric, "at", None) == "-1"
-    run = study.subject.run(batch, write={**base, **job.writes}, read=read, last=last)
+    run = study.subject.run(batch, write=writes, read=patterns, last=last)
     return study.metric.final(run.output, batch)
 
 

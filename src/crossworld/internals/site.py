@@ -34,7 +34,7 @@ STREAMS = ("z", "q", "k", "v", "pattern")
 PARTS = ("resid_pre", "resid", "attn", "mlp", "mixer")
 _POSITION = re.compile(r"-?\d+|-?\d*:-?\d*|[A-Za-z_]\w*(\[-?\d+\])?|\*")
 _TEXT = re.compile(
-    r"^(?P<where>[^@\[\]]+?)\s*(\[(?P<basis>[^\[\]]+)\])?\s*"
+    r"^(?P<where>[^@\[\]<]+?)\s*(\[(?P<basis>[^\[\]]+)\])?\s*"
     r"(@\s*(?P<position>[^<]+?)\s*(<-\s*(?P<keys>.+?)\s*)?)?$"
 )
 
@@ -83,14 +83,14 @@ class Site:
         where = re.sub(r"\s+", "", found["where"])
         if any(not part for part in where.split(".")):
             raise SpecError(f"the site {text[:80]!r} has an empty name between dots")
-        position, keys = found["position"], found["keys"]
+        position, keys = _clean(found["position"]), _clean(found["keys"])
         for given in (position, keys):
-            if given is not None and not _POSITION.fullmatch(given.strip()):
+            if given is not None and not _POSITION.fullmatch(given):
                 raise SpecError(
                     f"the position {given!r} of the site {text[:80]!r} is no position; try -1, 3, "
                     "2:5, a named span such as subject, or subject[-1]"
                 )
-        site = cls(where, _clean(position), found["basis"], _clean(keys))
+        site = cls(where, position, found["basis"], keys)
         if site.keys is not None and site.stream != "pattern":
             raise SpecError(f"'<- {site.keys}' names keys of an attention pattern, not of {where}")
         return site
@@ -141,7 +141,7 @@ class Site:
 
 
 def _clean(text: str | None) -> str | None:
-    return None if text is None else re.sub(r"\s+", "", text)
+    return None if text is None else re.sub(r"\s*:\s*", ":", text.strip())
 
 
 def sites(*patterns: str | Site) -> tuple[Site, ...]:
