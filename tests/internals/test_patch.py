@@ -40,7 +40,7 @@ def by_hand(x: np.ndarray, h: np.ndarray, c: np.ndarray) -> np.ndarray:
 def study():
     net, a, c = linear()
     rng = np.random.default_rng(0)
-    clean, corrupt = rng.normal(size=(20, 2)), rng.normal(4, 1, size=(20, 2))
+    clean, corrupt = rng.normal(size=(20, 2)), rng.normal([6.0, 0.0], 1, size=(20, 2))
     held = xw.PatchStudy(
         xw.TorchSubject(net), (clean, corrupt), lambda y: y[:, 0], sites=["first.neurons.*"]
     )
