@@ -125,3 +125,24 @@ def test_tables_that_are_wrong(words: tuple[str, ...], told: str, tmp_path: Path
     assert done.returncode == 2, done.stdout
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_of_ours_needs_no_roles_and_says_what_is_to_come(tmp_path: Path) -> None:
+    prepare(tmp_path, PLAN + "prices = [2.5, 10.0]\n")
+    assert command("collect", "plan.toml", "--log", "log.jsonl").returncode == 0
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    (tmp_path / "log.jsonl").write_text("\n".join(lines[:50]) + "\n")
+    dry = command("collect", "plan.toml", "--log", "log.jsonl", "--dry-run").stdout
+    assert dry.startswith(f"{len(lines)} calls, 50 in the log, {len(lines) - 50} to go")
+    assert "to come" in dry
+    assert command("collect", "plan.toml", "--log", "log.jsonl").returncode == 0
+    plain = command("estimate", "log.jsonl", "--json", "a.json")
+    assert plain.returncode == 0, plain.stderr
+    command("estimate", "log.jsonl", *ROLES, "--json", "b.json")
+    one, other = (json.loads((tmp_path / f).read_text())["effects"] for f in ("a.json", "b.json"))
+    assert one == other
+    unknown = PLAN.replace('"simulated"', '"simulatd"')
+    (tmp_path / "plan.toml").write_text(unknown)
+    told = command("collect", "plan.toml", "--log", "x.jsonl")
+    assert (told.returncode, "Did you mean 'simulated'" in told.stderr) == (2, True)
+    assert not (tmp_path / "x.jsonl").exists()

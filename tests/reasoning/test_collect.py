@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crossworld.errors import DesignError, NotIdentifiedError, SpecError
-from crossworld.reasoning.collect import collect, collect_now
+from crossworld.reasoning.collect import collect, collect_now, outlook
 from crossworld.reasoning.edits.protocol import Edited, NotApplicable
 from crossworld.reasoning.limits import Limits
 from crossworld.reasoning.log import ReadoutLog, columns, read_log
@@ -268,3 +270,29 @@ def test_arms_need_the_same_wordings_and_wordings_are_paired(tmp_path: Path) -> 
 )  # fmt: skip
 def test_answers_are_compared(answer: str, gold: str, same: bool) -> None:
     assert is_right(answer, gold) is same
+
+
+def test_ctrl_c_stops_a_model_that_never_waits(tmp_path: Path) -> None:
+    class Local(SimulatedReasoner):
+        async def complete(self, request: Request) -> Completion:
+            asked.append(request.draw)
+            if len(asked) == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+            return await super().complete(request)
+
+    asked: list[int] = []
+    plan = Plan(
+        tuple(Question(f"q{i}", answer="1") for i in range(40)),
+        (Template("0", "{id}"), Template("1", "{id}!")),
+        four_cells("0", "1"),
+    )
+    log = tmp_path / "log.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        collect_now(plan, Local(), log=log, limits=Limits(concurrency=3))
+    held = read_log(log)
+    assert len(held) == len(asked) < 16
+    assert str(outlook(plan, Local(), log=log)) == f"240 calls, {len(held)} in the log, " + (
+        f"{240 - len(held)} to go"
+    )
+    assert collect_now(plan, SimulatedReasoner(), log=log).complete
+    assert len({r.key for r in read_log(log)}) == len(read_log(log)) == 240

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +12,6 @@ import typer
 
 from crossworld.cli.mediate import JsonFile, Track, finish
 from crossworld.cli.output import say
-from crossworld.cli.progress import shown
 from crossworld.cli.reading import check_writable, label, split, value
 from crossworld.core.table import EffectTable
 from crossworld.errors import SpecError
@@ -69,38 +71,59 @@ def collect(
     ] = False,
 ) -> None:
     """Collect readouts from a model; run it again to go on where it stopped."""
-    from crossworld.reasoning.collect import collect_now
+    from crossworld.reasoning.collect import collect_now, outlook
     from crossworld.reasoning.planfile import read_collection
 
     asked = read_collection(plan)
     check_writable((plan,), log)
     if dry:
-        say(f"{asked.plan.size:,} calls to {asked.model.name}, logged in {log}")
+        said = outlook(asked.plan, asked.model, log=log)
+        say(f"{said} (asked of {asked.model.name}, logged in {log})")
         return
-    with shown("readouts") as bar:
+    with spending() as bar:
         try:
-            found = collect_now(
-                asked.plan,
-                asked.model,
-                log=log,
-                limits=asked.limits,
-                progress=None if bar is None else lambda done, total, _cost: bar(done, total),
-            )
+            found = collect_now(asked.plan, asked.model, log=log, limits=asked.limits, progress=bar)
         except KeyboardInterrupt:
             say(f"stopped; the answers are kept in {log}: run the same command to go on")
             raise typer.Exit(130) from None
     say(f"{found.held:,} of {found.total:,} readouts are in {log} ({found.made:,} new)")
     if found.cost:
         say(f"cost so far: {found.cost:.4f}")
-    for what, listed in (("no answer", found.failed), ("edit not applicable", found.inapplicable)):
-        for name, why in listed[:LISTED]:
-            say(f"{what}: {name}: {why}")
-        if len(listed) > LISTED:
-            say(f"{what}: {len(listed) - LISTED} more")
+    for name, why in found.failed[:LISTED]:
+        say(f"no answer: {name}: {why}")
+    if len(found.failed) > LISTED:
+        say(f"no answer: {len(found.failed) - LISTED} more")
+    reasons: dict[str, list[str]] = {}
+    for name, why in found.inapplicable:
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        say(f"edit not applicable, {len(names):,} readouts: {why} (such as {names[0]})")
     if found.stopped:
         say(f"stopped: {found.stopped}")
     if not found.complete:
         raise typer.Exit(1 if found.stopped is None else 2)
+
+
+@contextmanager
+def spending() -> Iterator[Any]:
+    """Yield what draws readouts, remaining calls and cost; None when nobody is watching."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    told = TextColumn("{task.fields[told]}")
+    columns = (TextColumn("readouts"), BarColumn(), told, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("readouts", total=None, told="")
+
+        def advance(done: int, total: int, cost: float) -> None:
+            paid = f", cost {cost:.4f}" if cost else ""
+            words = f"{done:,} of {total:,}, {total - done:,} to go{paid}"
+            bar.update(task, completed=done, total=total, told=words)
+
+        yield advance
 
 
 @audit.command("estimate")
@@ -175,12 +198,24 @@ def _study(
     """Return the ``[study]`` table of the options."""
     named = dict(zip(("data", "question", "prompt", "reasoning", "outcome"), roles, strict=True))
     study: dict[str, Any] = {"kind": "reasoning", **named, **pairs(column, "--column")}
+    for role in log_roles(Path(named["data"])):
+        study.setdefault(role, role)
     study["levels"] = [label(v) for v in split(levels)]
     filters = {name: value(text) for name, text in pairs(where, "--where").items()}
     renamed = {name: label(text) for name, text in pairs(source, "--source").items()}
     return (
         study | ({"where": filters} if filters else {}) | ({"sources": renamed} if renamed else {})
     )
+
+
+def log_roles(file: Path) -> tuple[str, ...]:
+    """Return the roles that a log of `audit collect` has under their own names, none elsewhere."""
+    from crossworld.reasoning.log import is_log, read_log
+
+    if not is_log(file):
+        return ()
+    wordings = {row.wording for row in read_log(file)}
+    return ("draw", "edit", "replayed", *(["wording"] if len(wordings) > 1 else []))
 
 
 def pairs(given: list[str] | None, flag: str) -> dict[str, str]:

@@ -34,6 +34,13 @@ def mode_of(model: LanguageModel) -> str:
     return str(declared) if declared else "|".join(sorted(model.modes))
 
 
+def frozen(own: Readout) -> Trace:
+    """Return the trace that a readout of the model's own reasoning holds."""
+    return Trace(
+        own.shown, own.question, own.prompt, int(own.draw), id=own.trace, answer=own.answer
+    )
+
+
 def row(plan: Plan, call: Call, request: Request, *, trace: Trace, told: Any) -> Readout:
     """Build the row of a readout from what was asked and what came back.
 
@@ -166,20 +173,14 @@ class Run:
         """Freeze a trace and let the replays go that show it."""
         if own.hidden and self.plan.cells and self.mode != "user-turn":
             raise NotIdentifiedError(HIDDEN.format(model=self.name))
-        self.traces[own.trace] = Trace(
-            own.shown,
-            own.question,
-            own.prompt,
-            int(own.draw),
-            id=own.trace,
-            answer=own.answer,
-        )
+        self.traces[own.trace] = frozen(own)
         for i in self.waiting.pop(own.trace, []):
             self.queue.put_nowait((self.order[i], i))
 
     async def _work(self) -> None:
         while not self.stopping.is_set():
             _, i = await self.queue.get()
+            await asyncio.sleep(0)  # a model that never waits would keep Ctrl-C from coming through
             if i < 0 or not await self._may_start():
                 return
             self.flying += 1

@@ -7,14 +7,67 @@ in time falls on every cell alike. Own reasoning comes before the replays that s
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossworld.errors import DesignError
-from crossworld.reasoning.asking import HIDDEN, Run
+from crossworld.reasoning.asking import HIDDEN, Run, frozen, mode_of
+from crossworld.reasoning.edits.protocol import NotApplicable
 from crossworld.reasoning.limits import Collected, Limits, Progress
-from crossworld.reasoning.log import ReadoutLog
+from crossworld.reasoning.log import ReadoutLog, read_log
 from crossworld.reasoning.models.protocol import LanguageModel
 from crossworld.reasoning.plan import Plan
+from crossworld.reasoning.rows import identity_key
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a plan still asks for.
+
+    Parameters
+    ----------
+    total, held
+        Calls of the plan, and how many of them the log holds.
+    cost, price
+        What those cost, and the mean of the calls that have a price; None where none has.
+    inapplicable
+        Calls that will not be made, because their edit does not apply to a trace in the log.
+    """
+
+    total: int
+    held: int
+    cost: float
+    price: float | None
+    inapplicable: int = 0
+
+    def __str__(self) -> str:
+        left = self.total - self.held - self.inapplicable
+        text = f"{self.total:,} calls, {self.held:,} in the log, {left:,} to go"
+        if self.inapplicable:
+            text += f", {self.inapplicable:,} whose edit does not apply to their trace"
+        if self.price is None:
+            return text
+        return f"{text}; cost so far {self.cost:.4f}, about {left * self.price:.4f} to come"
+
+
+def outlook(plan: Plan, model: LanguageModel, *, log: str | Path) -> Outlook:
+    """Count what a plan still asks for, without asking anything.
+
+    Raises
+    ------
+    DesignError
+        If a log is there and cannot be read.
+    """
+    mode = mode_of(model)
+    calls = {identity_key(plan.identity(c, model.name, mode=mode)): c for c in plan.calls()}
+    held = {r.key: r for r in (read_log(log) if Path(log).exists() else []) if r.key in calls}
+    paid = [r.cost for r in held.values() if r.cost is not None]
+    price = sum(paid) / len(paid) if paid else None
+    traces = {r.trace: frozen(r) for r in held.values() if not r.replayed}
+    left = [c for key, c in calls.items() if key not in held and c.trace in traces]
+    made = [plan.show(c, traces[c.trace]) for c in left if c.replay]
+    refused = sum(isinstance(m, NotApplicable) for m in made)
+    return Outlook(len(calls), len(held), sum(paid), price, refused)
 
 
 async def collect(

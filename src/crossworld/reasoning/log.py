@@ -40,6 +40,16 @@ def read_log(file: str | Path) -> list[Readout]:
     return rows
 
 
+def is_log(file: str | Path) -> bool:
+    """Whether a file begins as a log does: a line of JSON with every field of a readout."""
+    try:
+        with Path(file).open("rb") as held:
+            first = json.loads(held.readline(2**24))
+    except (OSError, ValueError):
+        return False
+    return isinstance(first, dict) and {"key", *(f.name for f in fields(Readout))} <= set(first)
+
+
 def columns(rows: Sequence[Readout]) -> dict[str, list[Any]]:
     """Return rows as the columns of the cell table, ready for a data frame."""
     return {f.name: [getattr(row, f.name) for row in rows] for f in fields(Readout)}

@@ -103,7 +103,7 @@ def _questions(file: Path) -> tuple[Question, ...]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DesignError(f"the questions {str(file)!r} cannot be read: {error}") from None
     if not rows or not {"id", "text"} <= set(rows[0]):
-        seen = ", ".join(rows[0]) if rows else "no rows"
+        seen = ", ".join(str(n)[:40] for n in list(rows[0])[:6]) if rows else "no rows"
         raise DesignError(
             f"the questions {str(file)!r} need the columns id and text; it has {seen}"
         )
@@ -151,6 +151,9 @@ def _model(table: Mapping[str, Any], folder: Path) -> LanguageModel:
         "local": ("models.transformers", "TransformersModel", (str(folder / rest),)),
         "log": ("models.recorded", "RecordedModel", (str(folder / rest),)),
     }
+    if kind not in places and "/" not in name:
+        known = ["pocket", "simulated", "local:FOLDER", "log:FILE", "PROVIDER/MODEL"]
+        raise SpecError.unknown("model", name, known)
     module, thing, given = places.get(kind, ("models.inspect", "InspectModel", (name,)))
     made = getattr(import_module(f"crossworld.reasoning.{module}"), thing)
     if kind == "log":
