@@ -293,4 +293,5 @@ def test_cancelling_keeps_the_answers_in_flight(tmp_path: Path) -> None:
         model = PlainModel(address)
         assert collect_now(plan, model, log=file, limits=QUICK).made == plan.size - held
     check_once(plan, model, file)
-    assert behaviour.most_in_flight == QUICK.concurrency
+    # a server counts an answer as in flight until its thread ends, a moment after it was read
+    assert QUICK.concurrency <= behaviour.most_in_flight <= QUICK.concurrency + 1

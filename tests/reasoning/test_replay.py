@@ -381,3 +381,38 @@ def test_an_edit_of_part_of_the_traces_is_told() -> None:
              for n, c in table.items()}  # fmt: skip
     again = ReasoningStudy.from_cells(every, **roles, outcome="y", replayed="replayed")
     assert Replay().scores(again, cells).diagnostics["edited_in_part"] == {}
+
+
+def test_one_model_is_no_cluster() -> None:
+    alone = crossed(12).assign(model="gpt")
+    study = ReasoningStudy.from_cells(alone, **ROLES, draw="draw", cluster="model")
+    with pytest.raises(DesignError, match="all 12 questions belong to one value of .*'model'"):
+        estimate(study, Replay(), [TE])
+    plain = ReasoningStudy.from_cells(alone, **ROLES, draw="draw")
+    assert estimate(plain, Replay(), [TE])["te"].std_error is not None
+
+
+@pytest.mark.parametrize(
+    "odd", ["\u8d28\u95ee {}", "{}\u200b", "a\n{}", "\U0001f600 {}", "{}" + "x" * 3000]
+)
+def test_ids_may_be_any_text(odd: str) -> None:
+    told = crossed(15)
+    plain = estimate(ReasoningStudy.from_cells(told, **ROLES, draw="draw"), Replay(), [TE])["te"]
+    named = told.assign(id=[odd.format(v) for v in told["id"]])
+    study = ReasoningStudy.from_cells(named, **ROLES, draw="draw")
+    assert estimate(study, Replay(), [TE])["te"] == plain
+    arms = {0: odd.format("no"), 1: odd.format("yes")}
+    named = named.assign(arm=named["arm"].map(arms), shown_arm=named["shown_arm"].map(arms))
+    study = ReasoningStudy.from_cells(named, **ROLES, draw="draw", levels=(arms[0], arms[1]))
+    assert estimate(study, Replay(), [TE])["te"] == plain
+
+
+@pytest.mark.parametrize("kinds", [(int, str), (float, int), (bool, str), (str, float)])
+def test_levels_of_one_value_and_two_types_are_one_level(kinds: tuple[Any, Any]) -> None:
+    told = crossed(15)
+    plain = estimate(ReasoningStudy.from_cells(told, **ROLES, draw="draw"), Replay())
+    mixed = {c: list(told[c]) for c in told}
+    mixed["arm"] = [kinds[0](v) for v in mixed["arm"]]
+    mixed["shown_arm"] = [kinds[1](v) for v in mixed["shown_arm"]]
+    found = estimate(ReasoningStudy.from_cells(mixed, **ROLES, draw="draw"), Replay())
+    assert list(found) == list(plain)

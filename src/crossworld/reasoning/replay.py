@@ -109,6 +109,12 @@ class Replay:
         study.check(cells)
         asked = self.asked(study, cells)
         paired = pair(study, asked.masks, asked.outcome)
+        if paired.kept.size > 1 and np.unique(paired.cluster).size < 2:
+            raise DesignError(
+                f"all {paired.kept.size} questions belong to one value of the cluster column "
+                f"{study.origin.roles.get('cluster')!r}, and an interval needs at least 2 "
+                "clusters; leave cluster= out, and questions are the clusters"
+            )
         if np.unique(paired.cluster).size < 2:
             each = ", ".join(
                 f"{c}: {int((~paired.absent[:, j]).sum())}" for j, c in enumerate(asked.cells)
