@@ -45,8 +45,8 @@ from crossworld.reasoning.trace import Trace
 EFFECTS = (TE, NDE, NIE, TNDE, PNIE)
 # questions, traces of each under either prompt, readouts of each trace in every cell
 DESIGNS = (
-    (30, 1, 1), (30, 1, 3), (30, 3, 1), (30, 5, 2), (60, 1, 1), (60, 1, 3), (60, 3, 1),
-    (200, 1, 1), (200, 1, 3), (200, 3, 1),
+    (30, 1, 1), (30, 1, 3), (30, 3, 1), (60, 1, 1), (60, 1, 3), (60, 3, 1), (200, 1, 1),
+    (200, 1, 2), (200, 2, 1),
 )  # fmt: skip
 ROLES = ("question", "prompt", "reasoning", "correct", "draw", "replayed", "leaked")
 FIELDS = (
