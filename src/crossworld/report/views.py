@@ -72,6 +72,8 @@ def view(shown: Shown) -> View:
         return _cells(held)
     if isinstance(held, Circuit):
         return View("picture", exhibit_svg(held, "wide", name=shown.name), scrolls=True)
+    if isinstance(held, Heatmap):
+        return View("picture", exhibit_svg(held, "wide", name=shown.name, alone=True))
     both: tuple[Literal["wide", "narrow"], ...] = ("wide", "narrow")
     return View("picture", "".join(exhibit_svg(held, side, name=shown.name) for side in both))
 
