@@ -156,9 +156,10 @@ def arms(study: TableStudy) -> tuple[Rows, Rows, tuple[str, str]]:
         If a group has fewer than five rows.
     """
     values, (low, high) = study.treatment.values, study.levels
-    name, show = study.path.treatment, study.treatment.show
+    name, written = study.path.treatment, study.treatment.labels
     first, second = np.flatnonzero(values == low), np.flatnonzero(values == high)
-    labels = (f"{name} = {show(low)}", f"{name} = {show(high)}")
+    shown = [f"{v:.15g}" if written is None else written[int(v)] for v in (low, high)]
+    labels = (f"{name} = {shown[0]}", f"{name} = {shown[1]}")
     many = not study.treatment.is_text and len(study.treatment.distinct()) > _DISTINCT
     if many and min(first.size, second.size) < len(study) / 20:
         reach = abs(high - low) / 2.0
@@ -186,7 +187,7 @@ def _vector(study: TableStudy, rows: Rows) -> list[tuple[str, Column, str]]:
     )
     fit = _some(np.arange(len(study)))
     slope = ridge(z[fit], study.outcome[fit], beside[fit])
-    told = f"the linear effect of the {m.shape[1]} mediators on {study.path.outcome}, in its units"
+    told = f"{m.shape[1]} mediators' linear effect on {study.path.outcome}, in its units"
     found = [("the projection that carries the indirect effect", Column(z @ slope), told)]
     _, size, axes = np.linalg.svd(z[_some(rows)], full_matrices=False)
     shares = size**2 / (size**2).sum()
