@@ -127,6 +127,11 @@ def test_many_steps_are_folded() -> None:
     assert made.count("sentence ") >= 150
 
 
+def test_lines_of_a_step_stay_lines_and_nothing_turns_the_page_around() -> None:
+    made = html.render(jobs().with_exhibits([ex.Steps((ex.Step("one\ntwo \u202ethree"),))]))
+    assert "one\ntwo three" in made and "\u202e" not in made
+
+
 def test_a_step_with_one_limit_or_another_scale() -> None:
     steps = ex.Steps((ex.Step("a", 0.02, None, 0.5),), scale="difference", value_name="of P(right)")
     assert carries(steps.steps[0], steps) == "carries 0.0200 [no limit, 0.5000] of P(right)"

@@ -129,6 +129,15 @@ def test_overlap_is_the_propensity_of_both_groups() -> None:
         assert arm.n == chance.size and arm.mean == pytest.approx(chance.mean())
 
 
+def test_mediators_that_tell_the_groups_apart_leave_the_covariates() -> None:
+    rng = np.random.default_rng(6)
+    a, x = np.arange(200) % 2, rng.normal(size=200)
+    held = {"a": a, "x": x, "m": 10.0 * a + rng.normal(size=200), "y": rng.normal(size=200)}
+    found = overlap(xw.TableStudy.from_frame(held, "a -> m -> y", adjust=["x"]))
+    assert [v.name for v in found.variables] == ["P(a = 1 | covariates)"]
+    assert "tell the groups apart" in found.note
+
+
 def test_ridge_is_least_squares_where_it_can_be_and_finite_where_not() -> None:
     rng = np.random.default_rng(5)
     z, x = rng.normal(size=(500, 3)), np.column_stack([np.ones(500), rng.normal(size=500)])

@@ -125,7 +125,8 @@ def _steps(held: Steps) -> tuple[Tone, ...]:
     reach = max([*sizes, 1.0 if held.scale == "share" else 0.0]) or 1.0
     found = []
     for step in held.steps:
-        told, said = carries(step, held), clean(step.text)
+        told = carries(step, held)
+        said = "\n".join(clean(line) for line in step.text.splitlines())
         if step.estimate is None:
             found.append(Tone("none", "0", said, told))
             continue

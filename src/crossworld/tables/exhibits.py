@@ -12,6 +12,7 @@ from crossworld.errors import DesignError, EstimationError
 from crossworld.tables.confounding import coded
 from crossworld.tables.energy import energy_test
 from crossworld.tables.perturb import shuffled
+from crossworld.tables.propensity import BOTH, chances
 
 if TYPE_CHECKING:
     from crossworld.tables.frame import Column
@@ -115,7 +116,13 @@ def overlap(study: TableStudy) -> Distributions:
     _, _, labels = arms(study)
     edges = np.linspace(0.0, 1.0, 21)
     variables = []
-    for name, groups in study.chances().items():
+    note = "Where one group has no rows, its comparison rests on the models alone."
+    try:
+        found = chances(study)
+    except EstimationError:
+        found = chances(study, BOTH[:1])
+        note += " The mediators tell the groups apart completely, or almost."
+    for name, groups in found.items():
         if np.ptp(np.concatenate(groups)) <= 1e-9:
             continue
         shares = [_shares(held, edges, None) for held in groups]
@@ -129,7 +136,7 @@ def overlap(study: TableStudy) -> Distributions:
     return Distributions(
         tuple(variables),
         title="Overlap: how likely the active treatment was, in both groups",
-        note="Where one group has no rows, its comparison rests on the models alone.",
+        note=note,
     )
 
 
@@ -139,7 +146,7 @@ def exhibits(study: TableStudy) -> list[Distributions]:
     for make in (mediator_distributions, overlap):
         try:
             found.append(make(study))
-        except (DesignError, EstimationError):
+        except (DesignError, EstimationError, np.linalg.LinAlgError):
             continue
     return found
 
@@ -316,11 +323,10 @@ def _test(
     name = f"Two-sample energy test of {what}"
     if z.shape[1] == 0 or active.all() or not active.any():
         return TwoSample(name, None, draws=draws, seed=seed, n=rows.size, note="nothing varies")
+    note = "of the rows as observed" + ("" if study.weights is None else ", unweighted")
     seeds = int(second.generate_state(1)[0])
     distance, p_value = energy_test(z, active, draws=draws, seed=seeds, shuffle=shuffle)
-    return TwoSample(
-        name, p_value, distance, draws, seed, rows.size, note="of the rows as observed"
-    )
+    return TwoSample(name, p_value, distance, draws, seed, rows.size, note=note)
 
 
 def _whole(active: NDArray[np.bool_], cluster: Rows) -> bool:
