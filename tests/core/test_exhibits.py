@@ -131,3 +131,35 @@ def test_a_kind_of_a_later_version_is_kept_and_a_damaged_one_is_refused(tmp_path
     file.write_text(json.dumps(held))
     with pytest.raises(SpecError, match="damaged result file.*lacks 'question'"):
         EffectTable.from_json(file)
+
+
+def table(**rows: tuple[float, float | None, float | None]) -> EffectTable:
+    made = [Effect(t, v, None, a, b, None, "wald") for t, (v, a, b) in rows.items()]
+    return EffectTable(tuple(made), 0.95)
+
+
+def test_steps_of_a_result_stand_beside_their_texts() -> None:
+    held = table(
+        **{"share(2)": (0.5, 0.2, 0.8), "share(0)": (0.1, -0.1, 0.3), "step(0)": (0.7, 0.6, 0.8)}
+    )
+    made = ex.Steps.of(held, ["a", "b", "c"], question="q")
+    assert made.steps == (
+        ex.Step("a", 0.1, -0.1, 0.3, significant=False),
+        ex.Step("b"),
+        ex.Step("c", 0.5, 0.2, 0.8, significant=True),
+    )
+    assert made.scale == "share"
+    other = ex.Steps.of(held, ["a"], name="step")
+    assert other.scale == "difference" and other.steps[0].estimate == 0.7
+    with pytest.raises(SpecError, match=r"no row kl\(i\) for these steps; it has share\(2\)"):
+        ex.Steps.of(held, ["a"], name="kl")
+
+
+def test_a_curve_of_a_result_is_sorted_by_its_argument() -> None:
+    held = table(
+        **{"curve(1)": (0.6, 0.5, 0.7), "curve(0.1)": (0.2, 0.1, None), "rise(0, 1)": (1, 1, 1)}
+    )
+    (series,) = ex.Curve.of(held, "curve", x_name="x", y_name="y").series
+    assert series == ex.Series("curve", (0.1, 1.0), (0.2, 0.6), (0.1, 0.5), (None, 0.7))
+    with pytest.raises(SpecError, match=r"no row line\(x\); it has curve\(1\)"):
+        ex.Curve.of(held, "line", x_name="x", y_name="y")

@@ -68,7 +68,7 @@ def attempts(held: Iterable[Check]) -> tuple[Attempt, ...]:
         Attempt(
             name,
             _CHANGES.get(name, ""),
-            tuple((v, _terms(told[v])) for v in order if v in told),
+            tuple((v, _terms(told[v], sum(map(len, told.values())))) for v in order if v in told),
         )
         for name, told in found.items()
     )
@@ -99,8 +99,11 @@ def status(held: Iterable[Check], name: str) -> str:
     return next(v for v in ("did not hold", "no verdict", "held") if v in verdicts)
 
 
-def _terms(terms: list[str]) -> str:
+def _terms(terms: list[str], total: int) -> str:
+    """Name the effects; a check that is not about effects is counted."""
     named = [t for t in terms if t and t != "not recorded"]
+    if not named:
+        return f"{len(terms)} of {total}" if total > 1 else ""
     return ", ".join(named) if len(named) <= 12 else f"{', '.join(named[:10])}, ... ({len(named)})"
 
 

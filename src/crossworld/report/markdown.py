@@ -132,7 +132,7 @@ def _listing(pairs: Pairs) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
     rule = ["---:" if j in right else "---" for j in range(len(head))]
-    lines = [head, rule, *([text(cell) for cell in row] for row in rows)]
+    lines = [[text(name) for name in head], rule, *([text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

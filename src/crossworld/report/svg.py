@@ -65,7 +65,9 @@ def forest_svg(table: EffectTable, layout: Literal["wide", "narrow"]) -> str:
     return _inline(text, f"forest-{layout}", ("Forest plot of the effects", told))
 
 
-def exhibit_svg(held: Exhibit, layout: Literal["wide", "narrow"], *, name: str) -> str:
+def exhibit_svg(
+    held: Exhibit, layout: Literal["wide", "narrow"], *, name: str, alone: bool = False
+) -> str:
     """Return the picture of an exhibit as one ``<svg>`` element, as `forest_svg` does.
 
     Parameters
@@ -76,6 +78,8 @@ def exhibit_svg(held: Exhibit, layout: Literal["wide", "narrow"], *, name: str) 
         ``wide``, or ``narrow`` for a phone.
     name
         What its ids begin with; unique on the page.
+    alone
+        Whether it is the only layout, shown on every screen.
     """
 
     def make() -> Any:
@@ -84,7 +88,7 @@ def exhibit_svg(held: Exhibit, layout: Literal["wide", "narrow"], *, name: str) 
 
     text = _saved(make)
     title = clean(held.title) or held.kind.capitalize()
-    kind = "fixed" if isinstance(held, Circuit) else layout
+    kind = "fixed" if isinstance(held, Circuit) else "only" if alone else layout
     return _inline(text, f"{name}-{layout}", (title, pictures.describe(held)), kind)
 
 

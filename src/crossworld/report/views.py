@@ -72,6 +72,8 @@ def view(shown: Shown) -> View:
         return _cells(held)
     if isinstance(held, Circuit):
         return View("picture", exhibit_svg(held, "wide", name=shown.name), scrolls=True)
+    if isinstance(held, Heatmap):
+        return View("picture", exhibit_svg(held, "wide", name=shown.name, alone=True))
     both: tuple[Literal["wide", "narrow"], ...] = ("wide", "narrow")
     return View("picture", "".join(exhibit_svg(held, side, name=shown.name) for side in both))
 
@@ -123,7 +125,8 @@ def _steps(held: Steps) -> tuple[Tone, ...]:
     reach = max([*sizes, 1.0 if held.scale == "share" else 0.0]) or 1.0
     found = []
     for step in held.steps:
-        told, said = carries(step, held), clean(step.text)
+        told = carries(step, held)
+        said = "\n".join(clean(line) for line in step.text.splitlines())
         if step.estimate is None:
             found.append(Tone("none", "0", said, told))
             continue

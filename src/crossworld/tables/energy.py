@@ -111,4 +111,4 @@ def _statistics(distances: Array, active: NDArray[np.bool_]) -> Array:
     """Energy distances of many labellings (n, b), shape (b,): minus a quadratic form."""
     count = active.sum(axis=0)
     signs = np.where(active, 1.0 / count, -1.0 / (len(active) - count))
-    return np.asarray(-(signs * (distances @ signs)).sum(axis=0))
+    return np.asarray(0.0 - (signs * (distances @ signs)).sum(axis=0))

@@ -12,6 +12,7 @@ from crossworld.errors import DesignError, EstimationError
 from crossworld.tables.confounding import coded
 from crossworld.tables.energy import energy_test
 from crossworld.tables.perturb import shuffled
+from crossworld.tables.propensity import BOTH, chances
 
 if TYPE_CHECKING:
     from crossworld.tables.frame import Column
@@ -115,7 +116,13 @@ def overlap(study: TableStudy) -> Distributions:
     _, _, labels = arms(study)
     edges = np.linspace(0.0, 1.0, 21)
     variables = []
-    for name, groups in study.chances().items():
+    note = "Where one group has no rows, its comparison rests on the models alone."
+    try:
+        found = chances(study)
+    except EstimationError:
+        found = chances(study, BOTH[:1])
+        note += " The mediators tell the groups apart completely, or almost."
+    for name, groups in found.items():
         if np.ptp(np.concatenate(groups)) <= 1e-9:
             continue
         shares = [_shares(held, edges, None) for held in groups]
@@ -129,7 +136,7 @@ def overlap(study: TableStudy) -> Distributions:
     return Distributions(
         tuple(variables),
         title="Overlap: how likely the active treatment was, in both groups",
-        note="Where one group has no rows, its comparison rests on the models alone.",
+        note=note,
     )
 
 
@@ -139,7 +146,7 @@ def exhibits(study: TableStudy) -> list[Distributions]:
     for make in (mediator_distributions, overlap):
         try:
             found.append(make(study))
-        except (DesignError, EstimationError):
+        except (DesignError, EstimationError, np.linalg.LinAlgError):
             continue
     return found
 
@@ -156,9 +163,10 @@ def arms(study: TableStudy) -> tuple[Rows, Rows, tuple[str, str]]:
         If a group has fewer than five rows.
     """
     values, (low, high) = study.treatment.values, study.levels
-    name, show = study.path.treatment, study.treatment.show
+    name, written = study.path.treatment, study.treatment.labels
     first, second = np.flatnonzero(values == low), np.flatnonzero(values == high)
-    labels = (f"{name} = {show(low)}", f"{name} = {show(high)}")
+    shown = [f"{v:.15g}" if written is None else written[int(v)] for v in (low, high)]
+    labels = (f"{name} = {shown[0]}", f"{name} = {shown[1]}")
     many = not study.treatment.is_text and len(study.treatment.distinct()) > _DISTINCT
     if many and min(first.size, second.size) < len(study) / 20:
         reach = abs(high - low) / 2.0
@@ -186,7 +194,7 @@ def _vector(study: TableStudy, rows: Rows) -> list[tuple[str, Column, str]]:
     )
     fit = _some(np.arange(len(study)))
     slope = ridge(z[fit], study.outcome[fit], beside[fit])
-    told = f"the linear effect of the {m.shape[1]} mediators on {study.path.outcome}, in its units"
+    told = f"{m.shape[1]} mediators' linear effect on {study.path.outcome}, in its units"
     found = [("the projection that carries the indirect effect", Column(z @ slope), told)]
     _, size, axes = np.linalg.svd(z[_some(rows)], full_matrices=False)
     shares = size**2 / (size**2).sum()
@@ -315,11 +323,10 @@ def _test(
     name = f"Two-sample energy test of {what}"
     if z.shape[1] == 0 or active.all() or not active.any():
         return TwoSample(name, None, draws=draws, seed=seed, n=rows.size, note="nothing varies")
+    note = "of the rows as observed" + ("" if study.weights is None else ", unweighted")
     seeds = int(second.generate_state(1)[0])
     distance, p_value = energy_test(z, active, draws=draws, seed=seeds, shuffle=shuffle)
-    return TwoSample(
-        name, p_value, distance, draws, seed, rows.size, note="of the rows as observed"
-    )
+    return TwoSample(name, p_value, distance, draws, seed, rows.size, note=note)
 
 
 def _whole(active: NDArray[np.bool_], cluster: Rows) -> bool:

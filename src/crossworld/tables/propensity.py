@@ -17,10 +17,20 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def chances(study: TableStudy) -> dict[str, tuple[Array, Array]]:
+BOTH = ("covariates", "covariates and mediators")
+
+
+def chances(study: TableStudy, given: tuple[str, ...] = BOTH) -> dict[str, tuple[Array, Array]]:
     """P(active level) given covariates, and given covariates and mediators.
 
     Rows at other levels than the reference and the active one are left out.
+
+    Parameters
+    ----------
+    study
+        A table study.
+    given
+        Which of the two.
 
     Returns
     -------
@@ -43,10 +53,9 @@ def chances(study: TableStudy) -> dict[str, tuple[Array, Array]]:
         raise DesignError("the treatment is not one of two levels for most rows")
     weights = np.ones(rows.size) if study.weights is None else study.weights[rows]
     found = {}
-    for name, columns in (
-        ("covariates", (*study.adjust,)),
-        ("covariates and mediators", (*study.adjust, *study.intermediate, *study.path.mediators)),
-    ):
+    later = (*study.intermediate, *study.path.mediators)
+    for name in given:
+        columns = (*study.adjust, *(later if name == BOTH[1] else ()))
         x = np.column_stack([np.ones(rows.size), coded(study, columns)[rows]])
         left, size, _ = np.linalg.svd(x, full_matrices=False)
         basis = left[:, size > 1e-10 * size.max()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -265,6 +266,41 @@ class Curve(Exhibit):
 
     def __post_init__(self) -> None:
         put(self, {"series": base.parts(Series, self.series, "series", least=1)})
+
+    @classmethod
+    def of(
+        cls, table: EffectTable, name: str, *, x_name: str, y_name: str, title: str = ""
+    ) -> Self:
+        """Make a curve of the rows ``name(x)`` of a result, such as ``curve(0.3)``.
+
+        Parameters
+        ----------
+        table
+            A result, for instance that of ``transplant(...).effects(Multiplier(), only="curve")``.
+        name
+            What stands before the brackets.
+        x_name, y_name, title
+            As for the class.
+
+        Raises
+        ------
+        SpecError
+            If the result has no such row.
+        """
+        pattern = re.compile(rf"{re.escape(name)}\(([-+.\de]+)\)")
+        found = [(pattern.fullmatch(row.term), row) for row in table]
+        rows = sorted(((float(m[1]), r) for m, r in found if m), key=lambda pair: pair[0])
+        if not rows:
+            asked = ", ".join(row.term for row in list(table)[:6])
+            raise SpecError(f"the result has no row {name}(x); it has {asked}")
+        series = Series(
+            name,
+            tuple(x for x, _ in rows),
+            tuple(r.estimate for _, r in rows),
+            tuple(r.conf_low for _, r in rows),
+            tuple(r.conf_high for _, r in rows),
+        )
+        return cls((series,), x_name, y_name, title=title)
 
 
 @dataclass(frozen=True, slots=True)

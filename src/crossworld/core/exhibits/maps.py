@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from crossworld.core.exhibits import base
 from crossworld.core.exhibits.base import Exhibit, Grid, Number, put
 from crossworld.errors import SpecError
+
+if TYPE_CHECKING:
+    from crossworld.core.table import EffectTable
 
 Scale = Literal["share", "difference"]
 
@@ -122,6 +126,65 @@ class Steps(Exhibit):
         put(self, {"steps": base.parts(Step, self.steps, "steps", least=1)})
         if self.scale not in ("share", "difference"):
             raise SpecError.unknown("scale", str(self.scale), ("share", "difference"))
+
+    @classmethod
+    def of(
+        cls,
+        table: EffectTable,
+        texts: Sequence[str],
+        *,
+        name: str = "share",
+        question: str = "",
+        answer: str = "",
+        note: str = "",
+    ) -> Self:
+        """Put the rows ``share(i)`` of a result beside the text of step i, counted from 0.
+
+        Parameters
+        ----------
+        table
+            A result, for instance that of ``importance(...).effects(Multiplier(), only="share")``.
+        texts
+            The steps.
+        name
+            What stands before the brackets; anything but ``"share"`` is a difference.
+        question, answer, note
+            As for the class.
+
+        Raises
+        ------
+        SpecError
+            If the result has no such row for any of the texts.
+
+        Examples
+        --------
+        >>> from crossworld.core.table import Effect, EffectTable
+        >>> rows = (Effect("share(1)", 0.4, 0.1, 0.2, 0.6, 0.001, "wald"),)
+        >>> [s.estimate for s in Steps.of(EffectTable(rows, 0.95), ["3 + 6 = 9.", "So 9."]).steps]
+        [None, 0.4]
+        """
+        rows = {row.term: row for row in table}
+        made = []
+        for k, said in enumerate(texts):
+            row = rows.get(f"{name}({k})")
+            if row is None:
+                made.append(Step(said))
+                continue
+            low, high = row.conf_low, row.conf_high
+            sure = None if low is None or high is None else not low <= 0.0 <= high
+            made.append(Step(said, row.estimate, low, high, sure))
+        if all(step.estimate is None for step in made):
+            asked = ", ".join(list(rows)[:6])
+            raise SpecError(f"the result has no row {name}(i) for these steps; it has {asked}")
+        shares = name == "share"
+        return cls(
+            tuple(made),
+            "of the reasoning's effect" if shares else "of the outcome",
+            "share" if shares else "difference",
+            question,
+            answer,
+            note=note,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def dress(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
     if x:
         ax.set_xlabel(cut(x, 60), **put)
     if y:
-        ax.set_ylabel(cut(y, 48), **put)
+        ax.set_ylabel(cut(y, 60), **put)
     if title:
         put["fontsize"] = 9
         ax.set_title(cut(title, 54), loc="left", fontweight="bold", **put)

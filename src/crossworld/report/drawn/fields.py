@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-MOST_SIDE = 120  # rows or columns that are drawn one by one
+MOST_SIDE = 80  # rows or columns that are drawn one by one
 _LINES = 8
 
 
