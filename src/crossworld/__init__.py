@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from crossworld.internals.sweep import sweep as sweep
     from crossworld.interop.tracking import Tracker as Tracker
     from crossworld.interop.tracking import track as track
+    from crossworld.internals.published import PublishedEffects as PublishedEffects
     from crossworld.reasoning.budget import Costs as Costs
     from crossworld.reasoning.budget import budget as budget
     from crossworld.reasoning.collect import collect as collect
@@ -177,6 +178,7 @@ _HOME = {
     "internals.study": ("PatchStudy",),
     "internals.subject": ("TorchSubject",),
     "internals.sweep": ("sweep",),
+    "internals.published": ("PublishedEffects",),
     "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),
