@@ -147,7 +147,8 @@ def test_linear_effects_are_sums_over_paths() -> None:
     known = linear_residual(layers=1, positions=1, width=4, n=3, seed=2)
     module = known.module
     v, w = module.layers[0].attn.value.weight.numpy(), module.layers[0].mlp.weight.numpy()
-    c, dx = module.head.weight.numpy()[0], (known.corrupt - known.clean).numpy()[:, 0]
+    c = module.head.weight.numpy()[0]
+    dx = (module.embed(known.corrupt) - module.embed(known.clean)).numpy()[:, 0]
     direct, through_attn = dx @ c, dx @ v.T @ c
     through_mlp, through_both = dx @ w.T @ c, dx @ v.T @ w.T @ c
     te = (direct + through_attn + through_mlp + through_both).mean()
@@ -156,9 +157,11 @@ def test_linear_effects_are_sums_over_paths() -> None:
     assert known.effect(NDE, "attn0") == pytest.approx((direct + through_mlp).mean())
     assert known.effect(PNIE, "mlp0") == pytest.approx((through_mlp + through_both).mean())
     alone = known.structure.along
-    np.testing.assert_allclose(alone("input", "y"), direct, atol=1e-12)
-    np.testing.assert_allclose(alone("input", "attn0", "y"), through_attn, atol=1e-12)
-    np.testing.assert_allclose(alone("input", "attn0", "mlp0", "y"), through_both, atol=1e-12)
+    np.testing.assert_allclose(alone("input", "embed", "y"), direct, atol=1e-12)
+    np.testing.assert_allclose(alone("input", "embed", "attn0", "y"), through_attn, atol=1e-12)
+    np.testing.assert_allclose(
+        alone("input", "embed", "attn0", "mlp0", "y"), through_both, atol=1e-12
+    )
     np.testing.assert_allclose(known.structure.edges({("attn0", "mlp0")}), through_both)
 
 
@@ -204,9 +207,11 @@ def test_edge_attribution_of_a_linear_network_is_path_patching() -> None:
 
 def test_transfers_are_gradients() -> None:
     known = linear_residual(layers=3)
-    inputs = known.clean.clone().requires_grad_(True)
-    known.metric(known.module(inputs)).sum().backward()
-    np.testing.assert_allclose(inputs.grad[0].numpy(), known.vectors["input"], atol=1e-12)
+    for mediator in known.mediators:
+        leaf = read(known, 0, mediator).requires_grad_(True)
+        with hooked(known, mediator, lambda seen: leaf):
+            known.metric(known.module(known.clean)).sum().backward()
+        np.testing.assert_allclose(leaf.grad[0].numpy(), known.vectors[mediator], atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from crossworld.datasets.networks.known import KnownNetwork
 from crossworld.datasets.networks.structure import INPUT, Array, Node, Structure
 from crossworld.errors import DesignError
 
+KINDS = 20
+
 
 def linear_residual(
     *, layers: int = 2, positions: int = 3, width: int = 5, n: int = 4, seed: int = 0
 ) -> KnownNetwork:
     r"""Build a residual network without any nonlinearity.
 
-    With the input :math:`h_0 \in \mathbb{R}^{T \times d}`, fixed causal mixing :math:`P_l` of
-    positions and weights :math:`V_l, W_l`,
+    With token embeddings :math:`h_0 \in \mathbb{R}^{T \times d}`, fixed causal mixing
+    :math:`P_l` of positions and weights :math:`V_l, W_l`,
 
     .. math::
         a_l = P_l h_l V_l^\top, \qquad m_l = (h_l + a_l) W_l^\top, \qquad h_{l+1} = h_l + a_l + m_l,
@@ -35,16 +38,16 @@ def linear_residual(
     layers, positions, width
         L, T and d.
     n
-        Pairs of standard normal inputs.
+        Pairs of prompts of random tokens; there are 20 kinds, with standard normal embeddings.
     seed
         Seed of weights and inputs.
 
     Returns
     -------
     KnownNetwork
-        Mediators ``attn0, mlp0, attn1, ...`` at ``layers.0.attn``, ``layers.0.mlp``, ...; the
-        output has shape (n, T, 1). ``vectors`` holds the transfer of every mediator to the
-        outcome, shape (T, d).
+        Mediators ``embed, attn0, mlp0, attn1, ...`` at ``embed``, ``layers.0.attn``,
+        ``layers.0.mlp``, ...; the output has shape (n, T, 1). ``vectors`` holds the transfer of
+        every mediator to the outcome, shape (T, d).
     """
     if min(layers, positions, width, n) < 1:
         raise DesignError("layers, positions, width and n are at least 1")
@@ -53,32 +56,38 @@ def linear_residual(
     mixing /= mixing.sum(axis=2, keepdims=True)
     value, weight = rng.normal(size=(2, layers, width, width)) / np.sqrt(width)
     readout = rng.normal(size=width)
-    clean, corrupt = rng.normal(size=(2, n, positions, width))
+    tokens = rng.normal(size=(KINDS, width))
+    clean, corrupt = rng.integers(KINDS, size=(2, n, positions))
     torch = torch_or_error()
-    module = frozen(lambda: _module_class()(mixing, value, weight, readout))
+    module = frozen(lambda: _module_class()(tokens, mixing, value, weight, readout))
+    blocks = product(range(layers), ("attn", "mlp"))
     return KnownNetwork(
         module,
         torch.from_numpy(clean),
         torch.from_numpy(corrupt),
         lambda output: output[:, -1, 0],
-        {f"{part}{at}": f"layers.{at}.{part}" for at in range(layers) for part in ("attn", "mlp")},
-        _structure(mixing, value, weight, readout, (clean, corrupt)),
+        {"embed": "embed", **{f"{part}{at}": f"layers.{at}.{part}" for at, part in blocks}},
+        Structure(
+            _nodes(tokens, mixing, value, weight, readout),
+            clean.astype(np.float64),
+            corrupt.astype(np.float64),
+        ),
         vectors=_transfers(mixing, value, weight, readout),
     )
 
 
-def _structure(
-    mixing: Array, value: Array, weight: Array, readout: Array, inputs: tuple[Array, Array]
-) -> Structure:
-    nodes: list[Node] = []
-    before = [INPUT]
+def _nodes(
+    tokens: Array, mixing: Array, value: Array, weight: Array, readout: Array
+) -> tuple[Node, ...]:
+    nodes = [Node("embed", (INPUT,), lambda ids: tokens[ids.astype(np.int64)])]
+    before = ["embed"]
     for layer in range(len(mixing)):
         nodes.append(Node(f"attn{layer}", tuple(before), _mixed(mixing[layer], value[layer])))
         before.append(f"attn{layer}")
         nodes.append(Node(f"mlp{layer}", tuple(before), _mapped(weight[layer])))
         before.append(f"mlp{layer}")
     nodes.append(Node("y", tuple(before), lambda *parts: sum(parts)[:, -1] @ readout))
-    return Structure(tuple(nodes), *inputs)
+    return tuple(nodes)
 
 
 def _mixed(mixing: Array, value: Array) -> Callable[..., Array]:
@@ -90,7 +99,7 @@ def _mapped(weight: Array) -> Callable[..., Array]:
 
 
 def _transfers(mixing: Array, value: Array, weight: Array, readout: Array) -> dict[str, Array]:
-    """Derivative of the outcome in the output of every mediator and in the input, backwards."""
+    """Derivative of the outcome in the output of every mediator, backwards."""
     stream = np.zeros((mixing.shape[1], readout.size))
     stream[-1] = readout
     found: dict[str, Array] = {}
@@ -99,7 +108,7 @@ def _transfers(mixing: Array, value: Array, weight: Array, readout: Array) -> di
         stream = stream + stream @ weight[layer]
         found[f"attn{layer}"] = stream
         stream = stream + mixing[layer].T @ stream @ value[layer]
-    return {**found, INPUT: stream}
+    return {**found, "embed": stream}
 
 
 @cache
@@ -130,15 +139,21 @@ def _module_class() -> Any:
             return stream + self.mlp(stream)
 
     class LinearResidual(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """A stack of linear blocks and a readout."""
+        """An embedding, a stack of linear blocks and a readout."""
 
-        def __init__(self, mixing: Array, value: Array, weight: Array, readout: Array) -> None:
+        causal = True
+
+        def __init__(
+            self, tokens: Array, mixing: Array, value: Array, weight: Array, readout: Array
+        ) -> None:
             super().__init__()
+            self.embed = torch.nn.Embedding.from_pretrained(torch.from_numpy(tokens))
             parts = zip(mixing, value, weight, strict=True)
             self.layers = torch.nn.ModuleList([Block(*part) for part in parts])
             self.head = linear_map(readout[None])
 
-        def forward(self, stream: Any) -> Any:
+        def forward(self, input_ids: Any) -> Any:
+            stream = self.embed(input_ids)
             for layer in self.layers:
                 stream = layer(stream)
             return self.head(stream)
