@@ -85,7 +85,10 @@ def build(task: Any) -> dict[str, Callable[[], Any]]:
     """Our sweep, and the loop that everything is compared to."""
     import torch
 
-    import crossworld as xw
+    from crossworld.core.expression import Y
+    from crossworld.internals.patch import Patch
+    from crossworld.internals.study import PatchStudy
+    from crossworld.internals.subject import TorchSubject
 
     model = task.model()
     layers, length = model.config.n_layer, task.length
@@ -96,11 +99,11 @@ def build(task: Any) -> dict[str, Callable[[], Any]]:
     places = [f"layers.{layer}.resid_pre @ {p}" for layer in range(layers) for p in range(length)]
 
     def ours() -> Any:
-        study = xw.PatchStudy(
-            xw.TorchSubject(model), [pair], "logit_difference", sites=["layers.*.resid_pre @ *"]
+        study = PatchStudy(
+            TorchSubject(model), [pair], "logit_difference", sites=["layers.*.resid_pre @ *"]
         )
-        cells = [xw.Y(1, **{place: 0}) for place in places]
-        return xw.Patch().scores(study, cells).values[0].reshape(layers, length)
+        cells = [Y(1, **{place: 0}) for place in places]
+        return Patch().scores(study, cells).values[0].reshape(layers, length)
 
     def loop() -> Any:
         blocks, seen, grid = model.transformer.h, {}, torch.zeros(layers, length)

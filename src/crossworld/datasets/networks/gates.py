@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crossworld.datasets.networks.build import frozen, torch_or_error
-from crossworld.datasets.networks.known import KnownNetwork
+from crossworld.datasets.networks.known import KnownNetwork, outcome
 from crossworld.datasets.networks.linear import linear_map
 from crossworld.datasets.networks.structure import INPUT, Array, Node, Structure
 from crossworld.errors import DesignError
@@ -169,7 +169,7 @@ def _known(
         frozen(lambda: made(*weights)),
         torch.from_numpy(structure.clean),
         torch.from_numpy(structure.corrupt),
-        lambda output: output[:, 0],
+        outcome,
         sites,
         structure,
         facts or {},

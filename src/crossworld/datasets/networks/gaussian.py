@@ -11,7 +11,7 @@ import numpy as np
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Cell
 from crossworld.datasets.networks.build import frozen, torch_or_error
-from crossworld.datasets.networks.known import KnownNetwork
+from crossworld.datasets.networks.known import KnownNetwork, outcome
 from crossworld.datasets.networks.linear import linear_map
 from crossworld.datasets.networks.structure import INPUT, Array, Node, Structure
 from crossworld.errors import DesignError
@@ -64,7 +64,7 @@ def gaussian_relu(
         frozen(_module_class()),
         torch.from_numpy(clean),
         torch.from_numpy(corrupt),
-        lambda output: output[:, 0],
+        outcome,
         {"mediator": "mediator"},
         Structure(nodes, clean, corrupt),
         {name: population(estimand) for name, estimand in _effects().items()},

@@ -104,6 +104,11 @@ class KnownNetwork:
         return float(bound.expr.evaluate(lambda cell: self.truth(cell, chosen)))
 
 
+def outcome(output: Any) -> Any:
+    """Return the last number of every output, shape (pairs,): the metric of networks with one."""
+    return output.flatten(1)[:, -1]
+
+
 def rows(clean: Any, corrupt: Any, labels: Mapping[str, Codes | None]) -> list[dict[str, Any]]:
     """Put pairs and their labels together row by row."""
     held = {name: values for name, values in labels.items() if values is not None}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crossworld.datasets.networks.build import frozen, torch_or_error
-from crossworld.datasets.networks.known import KnownNetwork
+from crossworld.datasets.networks.known import KnownNetwork, outcome
 from crossworld.datasets.networks.structure import INPUT, Array, Node, Structure
 from crossworld.errors import DesignError
 
@@ -65,7 +65,7 @@ def linear_residual(
         module,
         torch.from_numpy(clean),
         torch.from_numpy(corrupt),
-        lambda output: output[:, -1, 0],
+        outcome,
         {"embed": "embed", **{f"{part}{at}": f"layers.{at}.{part}" for at, part in blocks}},
         Structure(
             _nodes(tokens, mixing, value, weight, readout),
