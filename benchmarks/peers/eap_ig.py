@@ -4,7 +4,7 @@
 
 FOLDER holds the package ``eap`` (commit 795f560 of 2025-07-24, its folder ``src``). It imports
 ``HookedTransformer``, which TransformerLens 4 removed, so this needs an environment of its own:
-``torch==2.13.0 transformer-lens==3.9.0``. Its tensors are made on ``cuda`` whatever the model is on;
+``torch==2.13.0 transformer-lens==3.9.0``. Its tensors are made on ``cuda`` wherever the model is;
 here they are made on the CPU, and token ids stand in for texts. Nothing else of it is changed.
 
 The network is a `GPT2LMHeadModel` of two layers, three heads and width 24, in double precision,

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from crossworld.internals.noise import Noise as Noise
     from crossworld.internals.pairs import Pairs as Pairs
     from crossworld.internals.patch import Patch as Patch
+    from crossworld.internals.published import PublishedEffects as PublishedEffects
     from crossworld.internals.site import Site as Site
     from crossworld.internals.site import sites as sites
     from crossworld.internals.study import PatchStudy as PatchStudy
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from crossworld.internals.sweep import sweep as sweep
     from crossworld.interop.tracking import Tracker as Tracker
     from crossworld.interop.tracking import track as track
-    from crossworld.internals.published import PublishedEffects as PublishedEffects
     from crossworld.reasoning.budget import Costs as Costs
     from crossworld.reasoning.budget import budget as budget
     from crossworld.reasoning.collect import collect as collect
@@ -174,11 +174,11 @@ _HOME = {
     "internals.noise": ("Noise",),
     "internals.pairs": ("Pairs",),
     "internals.patch": ("Patch",),
+    "internals.published": ("PublishedEffects",),
     "internals.site": ("Site", "sites"),
     "internals.study": ("PatchStudy",),
     "internals.subject": ("TorchSubject",),
     "internals.sweep": ("sweep",),
-    "internals.published": ("PublishedEffects",),
     "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),
