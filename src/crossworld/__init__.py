@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from crossworld.internals.noise import Noise as Noise
     from crossworld.internals.pairs import Pairs as Pairs
     from crossworld.internals.patch import Patch as Patch
+    from crossworld.internals.published import PublishedEffects as PublishedEffects
     from crossworld.internals.site import Site as Site
     from crossworld.internals.site import sites as sites
     from crossworld.internals.study import PatchStudy as PatchStudy
@@ -173,6 +174,7 @@ _HOME = {
     "internals.noise": ("Noise",),
     "internals.pairs": ("Pairs",),
     "internals.patch": ("Patch",),
+    "internals.published": ("PublishedEffects",),
     "internals.site": ("Site", "sites"),
     "internals.study": ("PatchStudy",),
     "internals.subject": ("TorchSubject",),
