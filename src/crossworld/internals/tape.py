@@ -48,13 +48,27 @@ class Tape:
             tuple(less(a, b) for a, b in zip(self.feeds, other.feeds, strict=True)),
         )
 
-    def rows(self, part: slice) -> Tape:
-        """Return some of the inputs."""
+    def __add__(self, other: Tape) -> Tape:
+        return self - other.scaled(-1.0)
+
+    def scaled(self, factor: float) -> Tape:
+        """Return everything times a number."""
+        return self._each(lambda a: a * factor)
+
+    def sum(self) -> Tape:
+        """Return the sum over inputs, first axis 1."""
+        return self._each(lambda a: a.sum(0, keepdim=True))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Tape:
         return Tape(
-            self.entry[part],
-            tuple(None if a is None else a[part] for a in self.heads),
-            tuple(None if a is None else a[part] for a in self.feeds),
+            change(self.entry),
+            tuple(None if a is None else change(a) for a in self.heads),
+            tuple(None if a is None else change(a) for a in self.feeds),
         )
+
+    def rows(self, part: Any) -> Tape:
+        """Return some of the inputs."""
+        return self._each(lambda a: a[part])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,124 @@
+"""Pairs of a study in batches that run together, with everything a run of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from crossworld.errors import DesignError
+from crossworld.internals.inputs import Batch
+from crossworld.internals.metrics import Rows
+from crossworld.internals.site import Site
+from crossworld.internals.study import Ints, PatchStudy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A few pairs of one shape, and one draw of the noise.
+
+    Parameters
+    ----------
+    study
+        The study.
+    at
+        Their positions in it.
+    batches
+        Inputs of every level.
+    base
+        Writes that make an input what it is (noise), by level.
+    reference
+        Final output under the clean input, where the metric compares with it.
+    draw, draws
+        Which draw of the noise, of how many.
+    """
+
+    study: PatchStudy
+    at: Ints
+    batches: Mapping[int, Batch]
+    base: Mapping[int, Mapping[Site, Any]]
+    reference: Any = None
+    draw: int = 0
+    draws: int = 1
+
+    @property
+    def last(self) -> bool:
+        """Whether logits of the last position are all that the metric needs."""
+        if getattr(self.study.metric, "at", None) != "-1":
+            return False
+        return all(
+            b.length is not None and bool((b.first + b.count == b.length).all())
+            for b in self.batches.values()
+        )
+
+    def score(self, output: Any, batch: Batch) -> Any:
+        """Metric of an output, (B,)."""
+        study = self.study
+        assert study.units is not None
+        units, pairs = study.units[self.at], study.pairs
+        answer = None if pairs.answer is None else pairs.answer[units]
+        wrong = None if pairs.wrong is None else pairs.wrong[units]
+        final = study.metric.final(output, batch)
+        return study.metric(final, Rows(answer, wrong, self.reference, units))
+
+
+def frames(study: PatchStudy, size: int, *, levels: tuple[int, ...] = (0, 1)) -> Iterator[Frame]:
+    """Yield the pairs of a study in batches.
+
+    Parameters
+    ----------
+    study
+        The study.
+    size
+        Most pairs that run together.
+    levels
+        Which inputs are needed.
+    """
+    assert study.units is not None
+    draws = 1 if study.noise is None else study.noise.draws
+    for at in study.pairs.groups(study.units, size):
+        units = study.units[at]
+        batches = {level: study.pairs.batch(units, level) for level in levels}
+        base: dict[int, dict[Site, Any]] = {level: {} for level in levels}
+        held = Frame(study, at, batches, base, draws=draws)
+        reference = None
+        if study.metric.name == "kl" or type(study.metric).__name__ == "Custom":
+            clean = batches.get(0, study.pairs.batch(units, 0))
+            run = study.subject.run(clean, last=held.last)
+            reference = study.metric.final(run.output, clean)
+        for draw in range(draws):
+            made = dict(base)
+            if study.noise is not None and 1 in batches:
+                made[1] = study.noise.write(study.subject, batches[1], units, draw)
+            yield replace(held, base=made, reference=reference, draw=draw)
+
+
+def clusters(study: PatchStudy) -> Any:
+    """Codes of the pairs' clusters, None when pairs are independent."""
+    if study.pairs.cluster is None:
+        return None
+    labels = np.asarray(study.pairs.cluster)[study.units]
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def check_aligned(frame: Frame) -> None:
+    """Refuse pairs whose inputs are not equally long: their positions do not correspond.
+
+    Raises
+    ------
+    DesignError
+        If the inputs of a pair differ in length.
+    """
+    counts = [b.count for b in frame.batches.values()]
+    starts = [b.first for b in frame.batches.values()]
+    if len(counts) < 2 or counts[0] is None:
+        return
+    bad = (counts[0] != counts[1]) | (starts[0] != starts[1])
+    if frame.batches[0].length != frame.batches[1].length or bad.any():
+        unit = int(frame.study.units[frame.at[int(np.flatnonzero(bad)[0]) if bad.any() else 0]])  # type: ignore[index]
+        raise DesignError(
+            f"the inputs of pair {unit} have {int(counts[0][0])} and {int(counts[1][0])} tokens; "
+            "edges carry every position, so both inputs of a pair must be equally long"
+        )
