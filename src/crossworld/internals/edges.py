@@ -115,6 +115,11 @@ class EdgeAttribution:
             ``zero`` or ``mean``.
         """
         check_source(study)
+        if self.method == "ig-inputs" and study.source == "zero":
+            raise DesignError(
+                "ig-inputs starts the stream between its other and its clean value, and an empty "
+                "stream has no norm; use eap or ig-activations with source='zero'"
+            )
         reference = Reference(study, self.batch_size)
         wiring: Wiring | None = None
         values: Any = None
@@ -134,11 +139,9 @@ class EdgeAttribution:
         assert wiring is not None
         if not np.isfinite(values).all():
             raise EstimationError("the scores of some edges are not finite; look at the metric")
-        names = tuple(r.name for r in wiring.readers)
         scores = EdgeScores(
-            wiring.senders, names, mask(wiring).numpy(), values, ends[:, 0], clusters(study),
-            str(self.method),
-        )  # fmt: skip
+            wiring.senders, wiring.readers, values, ends[:, 0], clusters(study), str(self.method)
+        )
         return self._compared(study, wiring, reference, scores)
 
     def _frame(self, frame: Frame, wiring: Wiring, reference: Reference) -> tuple[Any, Any]:

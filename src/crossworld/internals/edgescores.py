@@ -14,6 +14,7 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.infer.multiplier import Multiplier
 from crossworld.internals.agreement import Agreement
 from crossworld.internals.family import Codes, band, means, rows, std_errors
+from crossworld.internals.wiring import Reader
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -60,10 +61,10 @@ class EdgeScores:
 
     Parameters
     ----------
-    senders, readers
+    senders
         Names, in the order of the network.
-    allowed
-        Which couples are edges, (s, r).
+    readers
+        Readers, with how many of the senders are before each.
     values
         Shape (n, s, r), or (n, T, s, r) with positions of the reader; 0 where there is no edge.
     clean
@@ -77,8 +78,7 @@ class EdgeScores:
     """
 
     senders: tuple[str, ...]
-    readers: tuple[str, ...]
-    allowed: Bools
+    readers: tuple[Reader, ...]
     values: NDArray[np.float32]
     clean: Floats
     cluster: Codes | None = None
@@ -93,9 +93,17 @@ class EdgeScores:
         return replace(self, agreement=agreement)
 
     @property
+    def allowed(self) -> Bools:
+        """Which couples are edges, (s, r)."""
+        before = np.array([r.senders for r in self.readers])
+        found: Bools = np.arange(len(self.senders))[:, None] < before[None, :]
+        return found
+
+    @property
     def edges(self) -> list[Edge]:
         """All edges, senders first."""
-        return [Edge(self.senders[u], self.readers[v]) for u, v in np.argwhere(self.allowed)]
+        names = [r.name for r in self.readers]
+        return [Edge(self.senders[u], names[v]) for u, v in np.argwhere(self.allowed)]
 
     @property
     def total(self) -> NDArray[np.float32]:
@@ -120,10 +128,11 @@ class EdgeScores:
     def of(self, edge: Edge | str | tuple[str, str]) -> Floats:
         """Scores of one edge for every pair, (n,), or (n, T) with positions."""
         found = Edge.parse(edge)
-        for name, known in ((found.sender, self.senders), (found.reader, self.readers)):
+        names = [r.name for r in self.readers]
+        for name, known in ((found.sender, self.senders), (found.reader, names)):
             if name not in known:
                 raise SpecError.unknown("end of an edge", name, known)
-        u, v = self.senders.index(found.sender), self.readers.index(found.reader)
+        u, v = self.senders.index(found.sender), names.index(found.reader)
         if not self.allowed[u, v]:
             raise DesignError(f"there is no edge {found}: {found.reader} is not behind its sender")
         return np.asarray(self.values[..., u, v], dtype=np.float64)
