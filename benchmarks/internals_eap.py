@@ -1,9 +1,9 @@
 """Edge attribution beside a plain forward pass of the same network, interleaved in one process.
 
 Run: ``python benchmarks/internals_eap.py [--turns 5] [--layers 12] [--batch 8] [--length 16]``.
-A random network of GPT-2-small's shape, by config; nothing is downloaded. Prints medians of the
-wall time, their ratio to a plain forward pass of the transformers model (all logits), and the
-largest amount of memory that a pass adds beyond the model, of torch tensors.
+A random network of GPT-2-small's shape, by config; nothing is downloaded. Prints medians of wall
+and CPU seconds, their ratio to a plain forward pass of the transformers model (all logits), and the
+peak memory of a process of its own beyond that of a plain forward pass.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import argparse
 import logging
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+Seconds = tuple[float, float]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
@@ -53,31 +56,63 @@ def study_of(model: Any, batch: int, length: int) -> Any:
     return PatchStudy(TorchSubject(model), rows, "logit_difference")
 
 
-def interleaved(tasks: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
-    """Wall seconds of every task, taken in turns; the first turn is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in tasks}
+def interleaved(tasks: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[Seconds]]:
+    """Wall and CPU seconds of every task, taken in turns; the first turn is not counted."""
+    found: dict[str, list[Seconds]] = {name: [] for name in tasks}
     for turn in range(turns + 1):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             task()
             if turn:
-                found[name].append(time.perf_counter() - start)
+                found[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     return found
 
 
-def peak(task: Callable[[], Any]) -> int:
-    """Most bytes of tensors allocated at once during a task."""
-    from torch.profiler import ProfilerActivity, profile
+def added(method: str, asked: argparse.Namespace) -> float:
+    """Peak resident memory of a process that runs a method once, in MiB."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import internals_eap as b; b.once(*sys.argv[2:])"
+    here = str(Path(__file__).parent)
+    sizes = [str(asked.layers), str(asked.batch), str(asked.length)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, here, method, *sizes],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout.strip().splitlines()[-1]) / 1024
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        task()
-    held = most = 0
-    for event in seen.events():
-        pass
-    for event in seen._memory_profile().timeline if hasattr(seen, "_x") else ():
-        held += event
-        most = max(most, held)
-    return most
+
+def once(method: str, layers: str, batch: str, length: str) -> None:
+    """Run one method and print the peak resident memory of this process in KiB."""
+    import resource
+
+    logging.disable(logging.WARNING)
+    model = network(int(layers))
+    for name, task in tasks_of(model, int(batch), int(length)).items():
+        if name == method:
+            task()
+    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+
+
+def tasks_of(model: Any, batch: int, length: int) -> dict[str, Callable[[], Any]]:
+    """What is measured."""
+    import torch
+
+    from crossworld.internals.edges import EdgeAttribution
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    study = study_of(model, batch, length)
+    ids = torch.stack([torch.as_tensor(one) for one in study.pairs.clean])
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return model(ids, use_cache=False).logits
+
+    tasks: dict[str, Callable[[], Any]] = {"plain forward": forward}
+    for method in ("eap", "clean-corrupt", "ig-inputs"):
+        how = EdgeAttribution(method, check=0, batch_size=batch)  # type: ignore[arg-type]
+        tasks[method] = lambda how=how: how.scores(study)
+    how = EdgeAttribution(check=0, batch_size=batch, memory=16)
+    tasks["eap, 16 MB"] = lambda: how.scores(study)
+    return tasks
 
 
 def main() -> None:
@@ -87,27 +122,18 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
-    import torch
-
-    from crossworld.internals.edges import EdgeAttribution
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    model = network(asked.layers)
-    study = study_of(model, asked.batch, asked.length)
-    ids = torch.stack([torch.as_tensor(one) for one in study.pairs.clean])
-
-    def forward() -> Any:
-        with torch.no_grad():
-            return model(ids, use_cache=False).logits
-
-    tasks: dict[str, Callable[[], Any]] = {"plain forward": forward}
-    for method in ("eap", "clean-corrupt", "ig-inputs"):
-        how = EdgeAttribution(method, check=0, batch_size=asked.batch)  # type: ignore[arg-type]
-        tasks[method] = lambda how=how: how.scores(study)
-    seconds = {k: statistics.median(v) for k, v in interleaved(tasks, asked.turns).items()}
+    tasks = tasks_of(network(asked.layers), asked.batch, asked.length)
     out = sys.stdout.write
-    for name, value in seconds.items():
-        out(f"{name:16s} {value:7.3f} s  {value / seconds['plain forward']:6.2f} forward passes\n")
+    times = {
+        name: tuple(statistics.median(column) for column in zip(*held, strict=True))
+        for name, held in interleaved(tasks, asked.turns).items()
+    }
+    base, least = times["plain forward"], added("plain forward", asked)
+    out("                wall s  CPU s   plain forward passes (wall, CPU)  peak memory beyond one\n")
+    for name, (wall, cpu) in times.items():
+        more = added(name, asked) - least
+        out(f"{name:15s} {wall:6.3f} {cpu:6.3f}  {wall / base[0]:6.2f} {cpu / base[1]:6.2f}"
+            f"                {more:8.0f} MiB\n")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from crossworld.core.expression import Y
 from crossworld.core.protocols import Progress
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
@@ -154,8 +155,6 @@ class AtPStar:
         """Sizes beside the mean absolute exact effects of a sample of sites."""
         if self.check == 0:
             return None
-        from crossworld.core.expression import Y
-
         at = drawn(len(study.sites), self.check, self.seed)
         assert study.units is not None
         rows = next(iter(study.pairs.groups(study.units, self.batch_size)))
@@ -167,10 +166,10 @@ class AtPStar:
         held = dict(zip(bound, values.T, strict=True))
         own = held[bound[0]]
         exact = [np.abs(held[c.bind(study.blocks)] - own).mean() for c in cells[1:]]
-        return agreement(
-            names, sizes[rows][:, at].mean(axis=0), np.array(exact),
-            (len(study.sites), self.seed),
-        )  # fmt: skip
+        drawn_from = (len(study.sites), self.seed)
+        found = agreement(names, sizes[rows][:, at].mean(axis=0), np.array(exact), drawn_from)
+        # with GradDrop a size ranks, it does not estimate
+        return replace(found, relative_error=None) if self.grad_drop else found
 
 
 def _tap(layer: int, dropped: list[int | None]) -> Any:

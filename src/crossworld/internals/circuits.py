@@ -20,9 +20,9 @@ from crossworld.internals.circuit import Circuit
 from crossworld.internals.edges import Reference, check_source
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import rewired
-from crossworld.internals.frames import check_aligned, clusters, frames
+from crossworld.internals.frames import check_aligned, clusters, frames, wiring_of
 from crossworld.internals.study import PatchStudy
-from crossworld.internals.wiring import INPUT, Wiring, wire
+from crossworld.internals.wiring import INPUT, Wiring
 
 MIB = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MODEL, EMPTY = "model", "empty"
@@ -67,7 +67,7 @@ class CircuitRun:
         found = np.zeros((len(study), 2 + len(circuits)))
         for done, frame in enumerate(frames(study, self.batch_size), start=1):
             check_aligned(frame)
-            wiring = wire(study.subject, frame.batches[0]) if wiring is None else wiring
+            wiring = wiring_of(frame) if wiring is None else wiring
             _check_network(circuits, wiring)
             tape = reference.tape(frame, wiring)
             for kept, columns in jobs.values():

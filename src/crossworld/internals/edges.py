@@ -15,10 +15,10 @@ from crossworld.internals.backend import torch
 from crossworld.internals.eap import accumulate, bounds, contributions, mask, products, spans
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import edge_effects
-from crossworld.internals.frames import Frame, check_aligned, clusters, frames
+from crossworld.internals.frames import Frame, check_aligned, clusters, frames, wiring_of
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import ENTRY, Slopes, Tape, sloped, tape, written
-from crossworld.internals.wiring import Wiring, wire
+from crossworld.internals.wiring import Wiring
 
 METHODS = ("eap", "ig-inputs", "ig-activations", "ig-pooled", "clean-corrupt")
 RULES = ("published", "midpoint")
@@ -126,7 +126,7 @@ class EdgeAttribution:
         ends = np.full((len(study), 2), np.nan)
         for done, frame in enumerate(frames(study, self.batch_size), start=1):
             check_aligned(frame)
-            wiring = wire(study.subject, frame.batches[0]) if wiring is None else wiring
+            wiring = wiring_of(frame) if wiring is None else wiring
             found, clean = self._frame(frame, wiring, reference)
             if values is None:
                 values = np.zeros((len(study), *found.shape[1:]), dtype=np.float32)

@@ -13,6 +13,7 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.metrics import Rows
 from crossworld.internals.site import Site
 from crossworld.internals.study import Ints, PatchStudy
+from crossworld.internals.wiring import Wiring, wire
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +94,13 @@ def frames(study: PatchStudy, size: int, *, levels: tuple[int, ...] = (0, 1)) ->
             if study.noise is not None and 1 in batches:
                 made[1] = study.noise.write(study.subject, batches[1], units, draw)
             yield replace(held, base=made, reference=reference, draw=draw)
+
+
+def wiring_of(frame: Frame) -> Wiring:
+    """Graph of the network, read off a run of one pair."""
+    study = frame.study
+    assert study.units is not None
+    return wire(study.subject, study.pairs.batch(study.units[frame.at[:1]], 0))
 
 
 def clusters(study: PatchStudy) -> Any:

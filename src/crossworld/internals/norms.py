@@ -97,8 +97,8 @@ def read_norm(module: Any, width: int, path: str) -> Norm:
         given = getattr(module, "weight", None)
         weight = big * size if not centred else t.ones_like(drawn)
         if centred and given is not None:
-            weight = given.double()
-        norm = Norm(weight.to(kind["dtype"]), centred, eps)
+            weight = given.detach().double()
+        norm = Norm(weight.detach().to(kind["dtype"]), centred, eps)
         shifted = drawn + 0.3
         made = norm.unit(shifted) * weight
         seen = _response(module, shifted, zero, kind)

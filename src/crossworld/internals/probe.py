@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossworld.errors import DesignError
+from crossworld.errors import DesignError, EstimationError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
 from crossworld.internals.layout import MLP, Block, Heads
@@ -93,6 +93,11 @@ def _same(one: Any, other: Any) -> bool:
 
 def _stage(held: _Seen, index: int, block: Block) -> Stage:
     before, after = held.at(block.path, "in"), held.at(block.path, "out")
+    if not bool(torch().isfinite(after).all()):
+        raise EstimationError(
+            f"the stream after {block.path} is not finite (some networks give that at padded "
+            "positions in double precision); use inputs without pads, or single precision"
+        )
     added = before
     for path in (block.attn, block.mlp, block.mixer):
         if path is not None:
