@@ -2,8 +2,8 @@
 
 Run: ``python benchmarks/internals_eap.py [--turns 5] [--layers 12] [--batch 8] [--length 16]``.
 A random network of GPT-2-small's shape, by config; nothing is downloaded. Prints medians of wall
-and CPU seconds, their ratio to a plain forward pass of the transformers model (all logits), and the
-peak memory of a process of its own beyond that of a plain forward pass.
+and CPU seconds, their ratio to a plain forward pass of the transformers model (all logits), and by
+how much the memory of a process of its own rises.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def interleaved(tasks: dict[str, Callable[[], Any]], turns: int) -> dict[str, li
 
 
 def added(method: str, asked: argparse.Namespace) -> float:
-    """Peak resident memory of a process that runs a method once, in MiB."""
+    """Rise of resident memory in a process that runs a method, at its peak, in MiB."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import internals_eap as b; b.once(*sys.argv[2:])"
     here = str(Path(__file__).parent)
     sizes = [str(asked.layers), str(asked.batch), str(asked.length)]
@@ -81,15 +81,21 @@ def added(method: str, asked: argparse.Namespace) -> float:
 
 
 def once(method: str, layers: str, batch: str, length: str) -> None:
-    """Run one method and print the peak resident memory of this process in KiB."""
-    import resource
-
+    """Run one method and print by how many KiB resident memory rose during it (Linux)."""
     logging.disable(logging.WARNING)
     model = network(int(layers))
-    for name, task in tasks_of(model, int(batch), int(length)).items():
-        if name == method:
-            task()
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
+    tasks = tasks_of(model, int(batch), int(length))
+    tasks["plain forward"]()  # what is loaded once does not count
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    tasks[method]()
+    sys.stdout.write(f"{resident('VmHWM') - before}\n")
+
+
+def resident(name: str) -> int:
+    """A line of /proc/self/status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def tasks_of(model: Any, batch: int, length: int) -> dict[str, Callable[[], Any]]:
@@ -128,10 +134,10 @@ def main() -> None:
         name: tuple(statistics.median(column) for column in zip(*held, strict=True))
         for name, held in interleaved(tasks, asked.turns).items()
     }
-    base, least = times["plain forward"], added("plain forward", asked)
-    out("                wall s  CPU s   plain forward passes (wall, CPU)  peak memory beyond one\n")
+    base = times["plain forward"]
+    out("                wall s  CPU s   plain forward passes (wall, CPU)   memory added at peak\n")
     for name, (wall, cpu) in times.items():
-        more = added(name, asked) - least
+        more = added(name, asked)
         out(f"{name:15s} {wall:6.3f} {cpu:6.3f}  {wall / base[0]:6.2f} {cpu / base[1]:6.2f}"
             f"                {more:8.0f} MiB\n")  # fmt: skip
 

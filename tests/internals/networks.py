@@ -62,13 +62,13 @@ def network(name: str, *, seed: int = 0, scale: float = 6.0, dtype: Any = None) 
 
 
 def tokens(n: int = 3, length: int = 7, *, seed: int = 0) -> tuple[Any, Any]:
-    """Clean and corrupt token ids that differ at two positions and, half the time, the last."""
+    """Clean and corrupt token ids that differ at three positions, the last among them."""
     rng = np.random.default_rng(seed)
     clean = rng.integers(3, 61, (n, length))
     corrupt = clean.copy()
     corrupt[:, 1] = (clean[:, 1] + 7) % 58 + 3
     corrupt[:, 3] = (clean[:, 3] + 11) % 58 + 3
-    corrupt[::2, -1] = (clean[::2, -1] + 5) % 58 + 3
+    corrupt[:, -1] = (clean[:, -1] + 5) % 58 + 3
     return clean, corrupt
 
 
@@ -81,8 +81,10 @@ def study(
     from crossworld.internals.subject import TorchSubject
 
     clean, corrupt = tokens(n, length)
+    with torch.no_grad():  # what the network says itself, so that the total effect is not near 0
+        said = [model(torch.as_tensor(x)).logits[:, -1].argmax(-1).numpy() for x in (clean, corrupt)]
     rows = [
-        {"clean": a, "corrupt": b, "answer": 5, "wrong": 9}
-        for a, b in zip(clean, corrupt, strict=True)
+        {"clean": a, "corrupt": b, "answer": int(p), "wrong": int(q if q != p else (p + 1) % 61)}
+        for a, b, p, q in zip(clean, corrupt, *said, strict=True)
     ]
     return PatchStudy(TorchSubject(model), rows, metric, sites=sites, source=source)

@@ -144,6 +144,10 @@ class AtPStar:
             for layer in range(len(blocks)):
                 dropped[0] = layer
                 slopes = backward(value, run, plugs, keep=layer + 1 < len(blocks))
+                for site in taps:  # what a dropped block itself adds has no slope
+                    plug = frame.study.subject.port(site).plug
+                    if site.layer == layer and plug in slopes:
+                        slopes[plug] = slopes[plug] * 0.0
                 yield replace(plain, slopes=slopes)
 
     def _sizes(self, linear: Linear, study: PatchStudy) -> Any:

@@ -284,7 +284,7 @@ def curve(
     cells = how.scores(study, todo)
     means = dict(zip(map(str, cells.cells), cells.means(), strict=True))
     gap = means[str(Y(MODEL))] - means[str(Y(EMPTY))]
-    if gap == 0.0:
+    if abs(gap) <= 1e-12 * (abs(means[str(Y(MODEL))]) + abs(means[str(Y(EMPTY))])):
         raise EstimationError("the metric is the same with all edges and with none")
     weights = _trapezoid(np.array(sizes))
     up: Expr | None = None

@@ -110,6 +110,8 @@ def attentions(
         If the network's attention cannot be exchanged.
     """
     paths = {i: subject.layout.blocks[i].attention for i in layers}
+    for path in paths.values():
+        _check_own_norms(subject, path)
     modules = {i: subject.modules[p] for i, p in paths.items() if p is not None}
     with _noting(subject.model, list(modules.values())) as found:
         subject.run(batch, write=write, last=True)
@@ -121,6 +123,18 @@ def attentions(
             "qk_fix"
         )
     return {i: found[id(m)]["held"] for i, m in modules.items()}
+
+
+def _check_own_norms(subject: TorchSubject, path: str | None) -> None:
+    """Refuse queries that are normed over all heads together: one head's moves the others'."""
+    heads = subject.layout.heads
+    for name in ("q_norm", "k_norm", "q_layernorm", "k_layernorm"):
+        weight = getattr(subject.modules.get(f"{path}.{name}"), "weight", None)
+        if heads is not None and weight is not None and weight.numel() != heads.width:
+            raise DesignError(
+                f"{path}.{name} norms all heads together, so the softmax of one head cannot be "
+                "recomputed by itself; leave out qk_fix"
+            )
 
 
 def patched_weights(
