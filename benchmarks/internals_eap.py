@@ -16,10 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Seconds = tuple[float, float]
+Method = Literal["eap", "clean-corrupt", "ig-inputs"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
@@ -70,7 +72,8 @@ def interleaved(tasks: dict[str, Callable[[], Any]], turns: int) -> dict[str, li
 
 def added(method: str, asked: argparse.Namespace) -> float:
     """Rise of resident memory in a process that runs a method, at its peak, in MiB."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import internals_eap as b; b.once(*sys.argv[2:])"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import internals_eap as b; "
+    code += "b.once(*sys.argv[2:])"
     here = str(Path(__file__).parent)
     sizes = [str(asked.layers), str(asked.batch), str(asked.length)]
     done = subprocess.run(
@@ -113,11 +116,11 @@ def tasks_of(model: Any, batch: int, length: int) -> dict[str, Callable[[], Any]
             return model(ids, use_cache=False).logits
 
     tasks: dict[str, Callable[[], Any]] = {"plain forward": forward}
-    for method in ("eap", "clean-corrupt", "ig-inputs"):
-        how = EdgeAttribution(method, check=0, batch_size=batch)  # type: ignore[arg-type]
-        tasks[method] = lambda how=how: how.scores(study)
-    how = EdgeAttribution(check=0, batch_size=batch, memory=16)
-    tasks["eap, 16 MB"] = lambda: how.scores(study)
+    methods: tuple[Method, ...] = ("eap", "clean-corrupt", "ig-inputs")
+    for method in methods:
+        tasks[method] = partial(EdgeAttribution(method, check=0, batch_size=batch).scores, study)
+    small = EdgeAttribution(check=0, batch_size=batch, memory=16)
+    tasks["eap, 16 MB"] = partial(small.scores, study)
     return tasks
 
 

@@ -18,8 +18,8 @@ from crossworld.core.regime import M  # noqa: E402
 from crossworld.errors import DesignError, SpecError  # noqa: E402
 from crossworld.infer.multiplier import Multiplier  # noqa: E402
 from crossworld.internals.agreement import agreement, spearman  # noqa: E402
-from crossworld.internals.attribution import Attribution  # noqa: E402
 from crossworld.internals.atpstar import AtPStar  # noqa: E402
+from crossworld.internals.attribution import Attribution  # noqa: E402
 from crossworld.internals.frames import frames  # noqa: E402
 from crossworld.internals.linear import Linear  # noqa: E402
 from crossworld.internals.patch import Patch  # noqa: E402
@@ -179,7 +179,7 @@ def test_a_saturated_softmax_is_missed_by_slopes_and_seen_by_the_fix() -> None:
     np.testing.assert_allclose(fixed, exact, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "qwen3", "gemma2", "gemma3", "phi", "neox"])
+@pytest.mark.parametrize("name", ["gpt2", "qwen3", "gemma2", "gemma3", "phi", "pythia"])
 @pytest.mark.parametrize("where", ["q @ -1", "q", "k @ 3", "k", "k @ 1:4"])
 def test_the_fix_is_exact_where_attention_is_all_that_is_not_linear(name: str, where: str) -> None:
     """With the metric a fixed linear function of the attention output, only the softmax bends."""

@@ -40,7 +40,7 @@ from crossworld.internals.wiring import Reader  # noqa: E402
 from tests.internals import slow_edges  # noqa: E402
 
 some_networks = pytest.mark.parametrize(
-    "name", ["gpt2", "qwen3", "gemma2", "olmo2", "phi", "neox-serial"]
+    "name", ["gpt2", "qwen3", "gemma2", "olmo2", "phi", "pythia-serial"]
 )
 
 
@@ -56,9 +56,7 @@ def by_force(held: Any, kept: Any) -> Any:
     """The metric of a circuit, block by block, with the network's own modules on split streams."""
     (frame,) = frames(held, 64)
     wiring, subject = wiring_of(frame), held.subject
-    own, other = (
-        slow_edges.contributions(subject, wiring, frame.batches[i]) for i in (0, 1)
-    )
+    own, other = (slow_edges.contributions(subject, wiring, frame.batches[i]) for i in (0, 1))
     now = own.clone()  # what senders write in the circuit's run, filled in order
     writes: dict[Any, Any] = {}
     from crossworld.internals.site import Site
@@ -169,7 +167,11 @@ def made(values: Any, readers: Any) -> EdgeScores:
     return EdgeScores(senders, readers, np.asarray(values, np.float32)[None], np.zeros(1))
 
 
-CHAIN = (Reader("layers.0.mlp", 0, 1, (1,)), Reader("layers.1.mlp", 1, 2, (2,)), Reader("logits", 2, 3))
+CHAIN = (
+    Reader("layers.0.mlp", 0, 1, (1,)),
+    Reader("layers.1.mlp", 1, 2, (2,)),
+    Reader("logits", 2, 3),
+)
 VALUES = [[9.0, 2.0, -4.0], [0.0, 1.0, 0.5], [0.0, 0.0, 3.0]]
 
 
@@ -221,7 +223,9 @@ def test_a_band_keeps_what_is_surely_not_nothing() -> None:
     values = rng.normal(size=(40, 3, 3)).astype(np.float32)
     values[:, 0, 2] += 3.0
     scores = EdgeScores(("input", "layers.0.mlp", "layers.1.mlp"), CHAIN, values, np.zeros(40))
-    assert [str(e) for e in Circuit.band(scores, Multiplier(draws=500)).edges] == ["input -> logits"]
+    assert [str(e) for e in Circuit.band(scores, Multiplier(draws=500)).edges] == [
+        "input -> logits"
+    ]
 
 
 def test_faithfulness_is_a_quotient_of_means_with_fieller() -> None:

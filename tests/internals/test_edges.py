@@ -61,7 +61,9 @@ def test_edges_out_of_a_sender_add_up_to_its_node_score(name: str) -> None:
     run = held.subject.run(frame.batches[0], read=sites, write=taps, grad=True)
     plugs = [held.subject.port(s).plug for s in sites]
     value = frame.score(run.output, frame.batches[0]).sum()
-    slopes = dict(zip(sites, torch.autograd.grad(value, [run.whole[p] for p in plugs]), strict=True))
+    slopes = dict(
+        zip(sites, torch.autograd.grad(value, [run.whole[p] for p in plugs]), strict=True)
+    )
     nodes = EdgeAttribution(check=0).scores(held).nodes()
     for j, sender in enumerate(wiring.senders):
         layer = int(sender.split(".")[1]) if "." in sender else 0
@@ -154,7 +156,7 @@ def test_clean_into_clean_is_nothing(name: str, method: Any) -> None:
     assert np.abs(found.values).max() < 1e-9
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "olmo2", "neox"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "olmo2", "pythia"])
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_blocks_and_positions_change_nothing(name: str, method: Any) -> None:
     held = study(network(name), n=5)
@@ -176,12 +178,10 @@ def test_a_small_budget_of_memory_changes_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(edges, "spans", lambda w, s, b, n: eap.spans(w, s, 1, n))
     monkeypatch.setattr(eap, "spans", lambda w, s, b, n, of=eap.spans: of(w, s, 1, n))
     two = EdgeAttribution(check=0).scores(held)
-    np.testing.assert_allclose(
-        two.values, one.values, atol=1e-6 * np.abs(one.values).max(), rtol=0
-    )
+    np.testing.assert_allclose(two.values, one.values, atol=1e-6 * np.abs(one.values).max(), rtol=0)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2", "gemma2", "olmo2", "phi3", "neox"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2", "gemma2", "olmo2", "phi3", "pythia"])
 def test_padding_on_the_left_changes_nothing(name: str) -> None:
     """Inputs padded on the left, with their mask, give the scores of inputs without pads."""
     from crossworld.internals.study import PatchStudy
@@ -210,7 +210,7 @@ def test_padding_on_the_left_changes_nothing(name: str) -> None:
     np.testing.assert_allclose(two.values, one.values, atol=near * scale, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "neox"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "pythia"])
 def test_activation_paths_add_up_to_exact_effects(name: str) -> None:
     """Integrated over a sender's own values, the edges out of it sum to patching it."""
     held = study(network(name), n=2, sites=["layers.*.mlp", "layers.*.attn"])

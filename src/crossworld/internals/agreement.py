@@ -26,7 +26,8 @@ class Agreement:
     rank_correlation
         Spearman's correlation, None for fewer than three places or when one side is constant.
     relative_error
-        :math:`\|\hat I - I\|_2 / \|I\|_2` over the sample; None when no exact effect differs from 0.
+        :math:`\|\hat I - I\|_2 / \|I\|_2` over the sample; None when no exact effect differs
+        from 0.
     wrong_sign
         Share of the sample's total absolute effect at places whose sign is wrong.
     population
@@ -37,7 +38,8 @@ class Agreement:
     Examples
     --------
     >>> import numpy as np
-    >>> found = agreement(("a", "b", "c"), np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]), (3, 0))
+    >>> one, two = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0])
+    >>> found = agreement(("a", "b", "c"), one, two, (3, 0))
     >>> round(found.rank_correlation, 3), round(found.relative_error, 3)
     (1.0, 0.218)
     """
@@ -72,7 +74,8 @@ class Agreement:
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> Agreement:
         """Read what `to_dict` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in held.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
+        return cls(**given)
 
 
 def agreement(

@@ -139,7 +139,7 @@ class AtPStar:
             if getattr(block, part) is not None
         }  # fmt: skip
         wanted = [*sites, *(Site(f"layers.{i}.heads.0.pattern") for i in plain.layers)]
-        with frozen(frame.study.subject.model):
+        with frozen(frame.network.model):
             value, run, plugs = graph(frame, 0, wanted, write=taps)
             for layer in range(len(blocks)):
                 dropped[0] = layer

@@ -175,8 +175,8 @@ def check_sources(forced: Sequence[Forced]) -> None:
 
 def check_places(frame: Frame, forced: Sequence[Forced]) -> None:
     """Refuse to compare positions of inputs that differ in length."""
-    counts = {level: b.count for level, b in frame.batches.items() if b.count is not None}
-    if len(counts) < 2 or np.array_equal(*list(counts.values())[:2]):
+    counts = [b.count for b in frame.batches.values() if b.count is not None]
+    if len(counts) < 2 or np.array_equal(counts[0], counts[1]):
         return
     for one in forced:
         for site, source in one.writes:
@@ -193,4 +193,3 @@ def _corresponds(site: Site) -> bool:
         return False
     named = position[0].isalpha() or position[0] == "_"
     return named or (position[0] == "-" and ":" not in position)
-

@@ -65,9 +65,7 @@ class Circuit:
             )
 
     @classmethod
-    def of(
-        cls, senders: Sequence[str], readers: Sequence[Reader], edges: Iterable[Any]
-    ) -> Self:
+    def of(cls, senders: Sequence[str], readers: Sequence[Reader], edges: Iterable[Any]) -> Self:
         """Make a circuit of named edges: ``'layers.0.heads.1 -> layers.1.mlp'`` or couples."""
         names = [r.name for r in readers]
         kept = np.zeros((len(senders), len(names)), dtype=bool)
@@ -151,12 +149,12 @@ class Circuit:
     @property
     def nodes(self) -> list[str]:
         """Senders with an edge out of them, in the order of the network."""
-        out = np.asarray(self.kept).any(axis=1)
+        out = np.atleast_1d(np.asarray(self.kept).any(axis=1))
         return [n for j, n in enumerate(self.senders) if out[j]]
 
     def without(self, nodes: Iterable[str]) -> Self:
         """Return the circuit without all edges into and out of some nodes."""
-        kept = np.array(self.kept)
+        kept: Bools = np.asarray(self.kept, dtype=bool).copy()
         for name in nodes:
             if name not in self.senders:
                 raise SpecError.unknown("node", name, self.senders)

@@ -72,7 +72,7 @@ class CircuitRun:
             tape = reference.tape(frame, wiring)
             for kept, columns in jobs.values():
                 value = rewired(frame, wiring, tape, torch().as_tensor(kept))
-                found[np.ix_(frame.at, columns)] += value[:, None] / frame.draws
+                found[np.ix_(frame.at, np.array(columns))] += value[:, None] / frame.draws
             if self.progress is not None:
                 self.progress(done * self.batch_size, len(study) * frame.draws)
         if not np.isfinite(found).all():
@@ -295,7 +295,8 @@ def curve(
         up = _plus(up, float(weight) * (Y(name) - Y(EMPTY)))
         off = _plus(off, float(weight) * sign * (Y(MODEL) - Y(name)))
         asked.append(Estimand(f"faithfulness[{name}]", _normalised(name)))
-    assert up is not None and off is not None
+    assert up is not None
+    assert off is not None
     asked += [Estimand("cpr", up / (Y(MODEL) - Y(EMPTY))),
               Estimand("cmd", off / (Y(MODEL) - Y(EMPTY)))]  # fmt: skip
     told = {"edges": {name: len(c) for name, c in todo.items()}, "of": whole, "search": search}
@@ -317,4 +318,3 @@ def _trapezoid(at: Any) -> Any:
 
 def _told(table: EffectTable, more: Mapping[str, Any]) -> EffectTable:
     return replace(table, diagnostics={**table.diagnostics, **more})
-

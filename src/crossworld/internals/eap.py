@@ -42,7 +42,8 @@ def output_maps(subject: TorchSubject, wiring: Wiring, stage: Stage) -> Tensor:
 
 def input_maps(subject: TorchSubject, stage: Stage, *, fold: bool = True) -> Tensor:
     """How each query, key and value comes out of the normalised stream, (readers, width, d)."""
-    assert stage.projections is not None and stage.columns is not None
+    assert stage.projections is not None
+    assert stage.columns is not None
     found = []
     for path, columns in zip(stage.projections, stage.columns, strict=True):
         weight = matrix(subject.modules[path], path).T  # (out, d)
@@ -158,7 +159,7 @@ def accumulate(
     """
     shape = tuple(differences.entry.shape)
     size = differences.entry.element_size()
-    for part, layers in spans(wiring, shape, budget, size):  # type: ignore[arg-type]
+    for part, layers in spans(wiring, shape, budget, size):
         made = contributions(subject, wiring, differences.rows(part), layers)
         products(subject, wiring, (made, layers, part), slopes, into)
 

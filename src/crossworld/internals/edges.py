@@ -146,11 +146,11 @@ class EdgeAttribution:
 
     def _frame(self, frame: Frame, wiring: Wiring, reference: Reference) -> tuple[Any, Any]:
         """Scores (b, s, r) of a frame's pairs, and their metric under the clean input."""
-        subject, clean = frame.study.subject, frame.batches[0]
+        subject, clean = frame.network, frame.batches[0]
         other = reference.tape(frame, wiring)
         run = _Run(frame, wiring, self)
         slopes, own = run.slopes(clean, frame.base[0])
-        shape = (clean.size, len(wiring.senders), len(wiring.readers))
+        shape: tuple[int, ...] = (clean.size, len(wiring.senders), len(wiring.readers))
         if self.positions:
             shape = (clean.size, int(own.entry.shape[1]), *shape[1:])
         into = torch().zeros(shape, dtype=own.entry.dtype, device=own.entry.device)
@@ -251,7 +251,7 @@ class _Held:
         self.subject, self.wiring = subject, wiring
         self.differences, self.budget = differences, budget
         shape = tuple(differences.entry.shape)
-        self.blocks = list(spans(wiring, shape, budget, differences.entry.element_size()))  # type: ignore[arg-type]
+        self.blocks = list(spans(wiring, shape, budget, differences.entry.element_size()))
         self.made: Tensor = None
         if len(self.blocks) == 1:
             self.made = contributions(subject, wiring, differences, self.blocks[0][1])
@@ -279,7 +279,7 @@ class _Run:
     ) -> tuple[Slopes, Tape]:
         taps = {**base, **dict(write or {})}
         return sloped(
-            self.frame.study.subject, self.wiring, batch, self.frame.score,
+            self.frame.network, self.wiring, batch, self.frame.score,
             last=self.frame.last, write=taps,
         )  # fmt: skip
 
@@ -308,9 +308,11 @@ class _Run:
             return [(k + 0.5) / steps for k in range(steps)]
         return [k / steps for k in (range(1, steps + 1) if from_clean else range(steps))]
 
-    def parts(self, own: Tape, other: Tape) -> Iterator[tuple[Any, Tensor, Tensor, tuple[int, int]]]:
+    def parts(
+        self, own: Tape, other: Tape
+    ) -> Iterator[tuple[Any, Tensor, Tensor, tuple[int, int]]]:
         """Sites that are interpolated one at a time, both values, and the senders they hold."""
-        wiring, subject = self.wiring, self.frame.study.subject
+        wiring, subject = self.wiring, self.frame.network
         yield ENTRY, own.entry, other.entry, (0, 1)
         for stage in wiring.stages:
             i = stage.index
@@ -330,11 +332,9 @@ class _Run:
 
     def one_by_one(self, own: Tape, other: Tape, into: Tensor) -> None:
         """Interpolate one part at a time; each counts for the edges out of itself."""
-        subject, wiring = self.frame.study.subject, self.wiring
+        subject, wiring = self.frame.network, self.wiring
         for site, one, two, (first, stop) in self.parts(own, other):
-            layer = next(
-                (s.index for s in wiring.stages if site in (s.wrote, s.fed)), 0
-            )
+            layer = next((s.index for s in wiring.stages if site in (s.wrote, s.fed)), 0)
             layers = range(layer, layer + 1)
             made = contributions(subject, wiring, other - own, layers)
             scratch = torch().zeros_like(into)
@@ -345,4 +345,3 @@ class _Run:
                 )
                 products(subject, wiring, (made, layers, slice(None)), slopes, scratch)
             into[..., first:stop, :] += scratch[..., first:stop, :] / len(shares)
-

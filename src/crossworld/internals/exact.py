@@ -45,7 +45,7 @@ def rewired(
     frame: Frame, wiring: Wiring, reference: Tape, kept: Any, *, level: int = 0
 ) -> NDArray[np.float64]:
     """Metric of a frame's pairs with all edges cut that are not kept, (b,)."""
-    network = Rewired(frame.study.subject, wiring, kept, reference)  # type: ignore[arg-type]
+    network = Rewired(frame.network, wiring, kept, reference)
     batch = frame.batches[level]
     output = network.run(batch, base=frame.base[level], last=frame.last)
     found: NDArray[np.float64] = frame.score(output, batch).double().cpu().numpy()

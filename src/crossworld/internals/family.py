@@ -37,9 +37,7 @@ def std_errors(values: Any, cluster: Codes | None) -> Floats:
     return found
 
 
-def band(
-    values: Any, cluster: Codes | None, inference: Multiplier, *, level: float
-) -> Band:
+def band(values: Any, cluster: Codes | None, inference: Multiplier, *, level: float) -> Band:
     """Find the critical value with which all columns' intervals hold at once."""
     return max_t(means(values, cluster), inference, level=level)
 

@@ -13,6 +13,7 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.metrics import Rows
 from crossworld.internals.site import Site
 from crossworld.internals.study import Ints, PatchStudy
+from crossworld.internals.subject import TorchSubject
 from crossworld.internals.wiring import Wiring, wire
 
 
@@ -45,14 +46,27 @@ class Frame:
     draws: int = 1
 
     @property
+    def network(self) -> TorchSubject:
+        """The network as a torch module.
+
+        Raises
+        ------
+        DesignError
+            If the subject is of another kind.
+        """
+        if not isinstance(self.study.subject, TorchSubject):
+            raise DesignError(
+                "attribution differentiates a torch module: make the study with TorchSubject, got "
+                f"a {type(self.study.subject).__name__}"
+            )
+        return self.study.subject
+
+    @property
     def last(self) -> bool:
         """Whether logits of the last position are all that the metric needs."""
         if getattr(self.study.metric, "at", None) != "-1":
             return False
-        return all(
-            b.length is not None and bool((b.first + b.count == b.length).all())
-            for b in self.batches.values()
-        )
+        return all(_ends_together(b) for b in self.batches.values())
 
     def score(self, output: Any, batch: Batch) -> Any:
         """Metric of an output, (B,)."""
@@ -63,6 +77,13 @@ class Frame:
         wrong = None if pairs.wrong is None else pairs.wrong[units]
         final = study.metric.final(output, batch)
         return study.metric(final, Rows(answer, wrong, self.reference, units))
+
+
+def _ends_together(batch: Batch) -> bool:
+    """Whether every input's last real token stands at the last position."""
+    if batch.length is None or batch.first is None or batch.count is None:
+        return False
+    return bool((batch.first + batch.count == batch.length).all())
 
 
 def frames(study: PatchStudy, size: int, *, levels: tuple[int, ...] = (0, 1)) -> Iterator[Frame]:
@@ -92,7 +113,9 @@ def frames(study: PatchStudy, size: int, *, levels: tuple[int, ...] = (0, 1)) ->
         for draw in range(draws):
             made = dict(base)
             if study.noise is not None and 1 in batches:
-                made[1] = study.noise.write(study.subject, batches[1], units, draw)
+                made[1] = study.noise.write(
+                    study.subject, batches[1], units=units.tolist(), draw=draw
+                )
             yield replace(held, base=made, reference=reference, draw=draw)
 
 
@@ -119,14 +142,16 @@ def check_aligned(frame: Frame) -> None:
     DesignError
         If the inputs of a pair differ in length.
     """
-    counts = [b.count for b in frame.batches.values()]
-    starts = [b.first for b in frame.batches.values()]
-    if len(counts) < 2 or counts[0] is None:
+    one, two = frame.batches.get(0), frame.batches.get(1)
+    if one is None or two is None or one.count is None or two.count is None:
         return
-    bad = (counts[0] != counts[1]) | (starts[0] != starts[1])
-    if frame.batches[0].length != frame.batches[1].length or bad.any():
-        unit = int(frame.study.units[frame.at[int(np.flatnonzero(bad)[0]) if bad.any() else 0]])  # type: ignore[index]
+    assert frame.study.units is not None
+    bad = np.asarray(one.count != two.count)
+    first = [np.asarray(b.first) for b in (one, two)]
+    if bad.any() or one.length != two.length or not np.array_equal(first[0], first[1]):
+        at = int(np.flatnonzero(bad)[0]) if bad.any() else 0
         raise DesignError(
-            f"the inputs of pair {unit} have {int(counts[0][0])} and {int(counts[1][0])} tokens; "
-            "edges carry every position, so both inputs of a pair must be equally long"
+            f"the inputs of pair {int(frame.study.units[frame.at[at]])} have {int(one.count[at])} "
+            f"and {int(two.count[at])} tokens, or pads on different sides; edges carry every "
+            "position, so both inputs of a pair must be equally long"
         )

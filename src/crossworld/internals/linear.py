@@ -81,7 +81,7 @@ class Linear:
         )
         natural[level] = {s: v.detach() for s, v in values.items() if s in sites}
         noted = {
-            other: attentions(subject, batch, layers, write=frame.base[other])  # type: ignore[arg-type]
+            other: attentions(frame.network, batch, layers, write=frame.base[other])
             for other, batch in frame.batches.items()
         } if layers else {}  # fmt: skip
         return cls(frame, level, value, natural, slopes, noted)
@@ -133,7 +133,8 @@ class Linear:
     def _behind_softmax(self, site: Site, source: int) -> Tensor:
         """Exact change of the attention weights times the slope at them."""
         layer, head = site.layer, site.head
-        assert layer is not None and head is not None
+        assert layer is not None
+        assert head is not None
         subject = self.frame.study.subject
         heads = [head]
         if site.stream == "k":
@@ -153,8 +154,6 @@ class Linear:
         before, after = patched_weights(own, other, site, heads, positions)
         slope = self.slopes[subject.port(_pattern(layer)).plug][:, heads]
         return ((after - before) * slope.double()).flatten(1).sum(1)
-
-
 
 
 def _pattern(layer: int) -> Site:
@@ -182,7 +181,7 @@ def gradients(
     write: Mapping[Site, Any] | None = None,
 ) -> tuple[Tensor, Mapping[Site, Tensor], dict[Plug, Tensor]]:
     """Metric, what sites hold, and gradients at the whole tensor of every plug."""
-    with frozen(frame.study.subject.model):
+    with frozen(frame.network.model):
         value, run, plugs = graph(frame, level, sites, held=held, write=write)
         found = backward(value, run, plugs)
     return value.detach(), run.values, found
@@ -200,9 +199,8 @@ def graph(
     subject, batch = frame.study.subject, frame.batches[level]
     plugs = list(dict.fromkeys(subject.port(s).plug for s in sites))
     # a plug's tensor may be read elsewhere too (a norm's input is the stream): a node of its own
-    taps: dict[Site, Any] = {Site(f"{path}.{end}"): _view for path, end in plugs if end != "weights"}
-    for site, change in {**frame.base[level], **dict(write or {})}.items():
-        taps[site] = change
+    own: dict[Site, Any] = {Site(f"{p}.{end}"): _view for p, end in plugs if end != "weights"}
+    taps = {**own, **frame.base[level], **dict(write or {})}
     for site, there in (held or {}).items():
         taps[site] = there.detach().clone().requires_grad_(True)
     run = subject.run(batch, read=sites, write=taps, grad=True, last=frame.last)

@@ -15,8 +15,8 @@ EPS = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps")
 class Norm:
     r"""A layer norm or a root-mean-square norm.
 
-    .. math:: f(x) = w \odot \frac{x - c\,\bar x}{\sqrt{\overline{(x - c\,\bar x)^2} + \epsilon}} + b,
-              \qquad c \in \{0, 1\}
+    .. math:: f(x) = w \odot \frac{u}{\sqrt{\overline{u^2} + \epsilon}} + b, \qquad
+              u = x - c\,\bar x, \quad c \in \{0, 1\}
 
     Parameters
     ----------

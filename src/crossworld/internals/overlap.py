@@ -69,9 +69,10 @@ def overlap(one: Circuit, other: Circuit) -> Overlap:
     Examples
     --------
     >>> from crossworld.internals.wiring import Reader
-    >>> parts = ("input", "layers.0.mlp"), (Reader("layers.0.mlp", 0, 1, (1,)), Reader("logits", 1, 2))
-    >>> a = Circuit.of(*parts, ["input -> logits"])
-    >>> b = Circuit.of(*parts, ["input -> logits", "input -> layers.0.mlp"])
+    >>> senders = ("input", "layers.0.mlp")
+    >>> readers = (Reader("layers.0.mlp", 0, 1, (1,)), Reader("logits", 1, 2))
+    >>> a = Circuit.of(senders, readers, ["input -> logits"])
+    >>> b = Circuit.of(senders, readers, ["input -> logits", "input -> layers.0.mlp"])
     >>> print(overlap(a, b))
     1 edges shared by circuits of 1 and 2 of 3: Jaccard 0.500, 0.7 expected by chance
     """
@@ -82,7 +83,7 @@ def overlap(one: Circuit, other: Circuit) -> Overlap:
     shared, either = int((a & b).sum()), int((a | b).sum())
     first, second, whole = len(one), len(other), int(one.allowed.sum())
     smaller = min(first, second)
-    free = 0 < smaller and max(first, second) < whole
+    free = smaller > 0 and max(first, second) < whole
     return Overlap(
         shared,
         first,

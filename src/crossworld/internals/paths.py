@@ -114,7 +114,7 @@ class PathPatch:
     def scores(
         self, study: PatchStudy, paths: Mapping[str, Sequence[Edge | str | tuple[str, str]]]
     ) -> Scores:
-        """Return the metric under both inputs, and with every set of edges carrying the corrupt one."""
+        """Metric under both inputs, and with every set of edges carrying the corrupt one."""
         if not paths:
             raise SpecError("no path was named; try {'direct': ['layers.0.heads.1 -> logits']}")
         if study.source != "other":
@@ -166,9 +166,7 @@ def _chosen(wiring: Wiring, edges: Sequence[Edge]) -> Tensor:
     return found
 
 
-def _through_mlps(
-    wiring: Wiring, chosen: Tensor, tapes: Mapping[int, Tape]
-) -> tuple[Tensor, Tape]:
+def _through_mlps(wiring: Wiring, chosen: Tensor, tapes: Mapping[int, Tape]) -> tuple[Tensor, Tape]:
     """Let MLPs between senders and readers respond, for those readers alone."""
     real = mask(wiring)
     senders = chosen.any(1).nonzero().flatten().tolist()

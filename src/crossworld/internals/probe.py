@@ -41,7 +41,9 @@ class _Seen:
             wanted += [Site(f"{p}.in") for p in dict.fromkeys((block.query, block.out)) if p]
         self.finals = _outer_norms(subject)
         wanted += [Site(f"{p}.in") for p in self.finals]
-        self.values: Mapping[Site, Any] = subject.run(batch, read=list(dict.fromkeys(wanted))).values
+        self.values: Mapping[Site, Any] = subject.run(
+            batch, read=list(dict.fromkeys(wanted))
+        ).values
 
     def at(self, path: str, end: str) -> Any:
         return self.values[Site(f"{path}.{end}")]

@@ -1,9 +1,9 @@
-"""Runs in which chosen edges carry what their sender wrote in another run.
+r"""Runs in which chosen edges carry what their sender wrote in another run.
 
 Every reader gets its own copy of the stream: what the senders write in this run, except that
 senders whose edge to the reader is cut contribute what they wrote in the reference run,
 
-.. math:: \\mathrm{in}_v = \\sum_{u \\in \\mathrm{kept}(v)} c_u + \\sum_{u \\notin \\mathrm{kept}(v)} c'_u .
+.. math:: \mathrm{in}_v = \sum_{u \in K(v)} c_u + \sum_{u \notin K(v)} c'_u .
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ class _Flow:
     def _projections(
         self, stage: Stage, readers: range
     ) -> list[tuple[Site, Callable[[Tensor], Tensor]]]:
-        assert stage.projections is not None and stage.columns is not None
+        assert stage.projections is not None
+        assert stage.columns is not None
         found: dict[str, list[tuple[int, Any]]] = {}
         at = readers.start
         for path, columns in zip(stage.projections, stage.columns, strict=True):
@@ -174,7 +175,7 @@ class _Flow:
             self._gap(stage, mine, written["z"] * stage.after.scale(present))
             return present
 
-        found = [(stage.z, note)]
+        found: list[tuple[Site, Callable[[Tensor], Tensor]]] = [(stage.z, note)]
         if stage.after_path is not None:
             found.append((Site(f"{stage.after_path}.in"), scaled))
         return found
@@ -188,7 +189,9 @@ class _Flow:
         self.gaps[rows] = torch().einsum("bthk,hkd->hbtd", gap, maps)
 
     def _feed(self, stage: Stage, reader: int) -> list[tuple[Site, Callable[[Tensor], Tensor]]]:
-        assert stage.feed is not None and stage.core is not None and stage.fed is not None
+        assert stage.feed is not None
+        assert stage.core is not None
+        assert stage.fed is not None
         sender = self.held.wiring.feeds_at[stage.index]
         found: list[tuple[Site, Callable[[Tensor], Tensor]]] = []
         shared = stage.parallel and stage.feed == stage.stream

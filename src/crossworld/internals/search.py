@@ -42,22 +42,23 @@ def greedy(size: Floats, readers: Sequence[Reader], n: int) -> Bools:
     while heap and int(kept.sum()) < n:
         _, u, v = heapq.heappop(heap)
         kept[u, v] = True
-        for reader in into.get(u, ()):
-            open_(reader)
+        for owned in into.get(u, ()):
+            open_(owned)
     return kept
 
 
 def prune(kept: Bools, readers: Sequence[Reader]) -> Bools:
     """Drop edges that lie on no path from the input to the logits."""
-    found = np.array(kept, dtype=bool)
-    owner = ownership(readers, found.shape[0])
+    found: Bools = np.array(kept, dtype=np.bool_)
+    owner = ownership(readers, int(np.shape(kept)[0]))
     while True:
-        fed = (found.any(axis=0)[:, None] & owner).any(axis=0)
+        into = np.atleast_1d(found.any(axis=0))
+        fed = np.asarray((into[:, None] & owner).any(axis=0))
         fed[0] = True  # the input needs nothing
-        alive = fed & found.any(axis=1)
-        used = (owner & alive[None, :]).any(axis=1)
+        alive = np.asarray(fed & found.any(axis=1))
+        used = np.asarray((owner & alive[None, :]).any(axis=1))
         used[-1] = True  # the logits
-        left = found & alive[:, None] & used[None, :]
+        left: Bools = np.asarray(found & alive[:, None] & used[None, :])
         if np.array_equal(left, found):
             return found
         found = left

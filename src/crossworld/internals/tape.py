@@ -198,7 +198,8 @@ def _own(present: Tensor) -> Tensor:
 
 def _entry_of(stage: Stage) -> Site:
     """Where the MLP alone is entered: at its norm, or at itself where the norm is shared."""
-    assert stage.feed is not None and stage.core is not None
+    assert stage.feed is not None
+    assert stage.core is not None
     shared = stage.parallel and stage.feed == stage.stream
     return stage.core if shared else stage.feed
 
