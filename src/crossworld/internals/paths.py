@@ -1,0 +1,212 @@
+"""Path patching: effects that run along chosen edges alone, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+
+from crossworld.core.analysis import contrast
+from crossworld.core.estimand import Estimand
+from crossworld.core.expression import Y
+from crossworld.core.protocols import Inference, Progress
+from crossworld.core.scores import Scores
+from crossworld.core.table import EffectTable
+from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.internals.backend import torch
+from crossworld.internals.eap import mask
+from crossworld.internals.edges import Reference
+from crossworld.internals.edgescores import Edge
+from crossworld.internals.exact import rewired
+from crossworld.internals.frames import Frame, check_aligned, clusters, frames, wiring_of
+from crossworld.internals.search import prune
+from crossworld.internals.study import PatchStudy
+from crossworld.internals.tape import Tape
+from crossworld.internals.wiring import LOGITS, Wiring
+
+Tensor = Any
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PathPatch:
+    r"""Effects along edges of the residual stream, by running them.
+
+    ``receivers`` (path patching): every edge :math:`u \to v` hands reader v what u writes under the
+    corrupt input, the rest of the stream is the clean one,
+
+    .. math:: \mathrm{in}_v = \mathrm{stream}(x) + \sum_{u \in E(v)} (c_u(x') - c_u(x)),
+
+    and everything behind v responds. With ``mlps="recomputed"`` the MLPs between sender and reader
+    respond to the sender too and pass that on to the readers (and to nobody else), as in the code
+    of Wang et al.; ``frozen`` leaves them as they are: the direct edge alone. These are different
+    effects.
+
+    ``paths``: the edges are whole paths from the input to the logits. Along them travels what the
+    corrupt input gives, everything off them is as under the clean input: the path-specific effect
+    of Pearl and of Avin et al.
+
+    Parameters
+    ----------
+    carry
+        ``receivers`` or ``paths``.
+    mlps
+        With ``receivers``: ``frozen`` or ``recomputed``.
+    batch_size
+        Pairs that run together.
+
+    Raises
+    ------
+    DesignError
+        If an edge does not exist, or edges meant as paths lead nowhere.
+
+    References
+    ----------
+    Wang et al. (2023). Interpretability in the wild. Goldowsky-Dill et al. (2023). Localizing model
+    behavior with path patching. Avin, Shpitser and Pearl (2005).
+
+    Examples
+    --------
+    >>> PathPatch("paths").carry
+    'paths'
+    """
+
+    carry: Literal["receivers", "paths"] = "receivers"
+    mlps: Literal["frozen", "recomputed"] = "frozen"
+    batch_size: int = 8
+    progress: Progress | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, known in (("carry", ("receivers", "paths")), ("mlps", ("frozen", "recomputed"))):
+            if getattr(self, name) not in known:
+                raise SpecError.unknown(f"{name} of PathPatch", str(getattr(self, name)), known)
+        if self.carry == "paths" and self.mlps != "frozen":
+            raise SpecError("with carry='paths' name the edges through MLPs; mlps is for receivers")
+
+    def effects(
+        self,
+        study: PatchStudy,
+        paths: Mapping[str, Sequence[Edge | str | tuple[str, str]]],
+        *,
+        inference: Inference | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Rows ``te``, and ``pse[name]`` for every set of edges.
+
+        Parameters
+        ----------
+        study
+            Pairs, metric and network; its sites are not used.
+        paths
+            Sets of edges by name: ``{"induction": ["layers.0.heads.1 -> layers.1.heads.0.k"]}``.
+        inference
+            `Wald` by default, `Multiplier` for intervals that hold at once.
+        level
+            Confidence level.
+        """
+        scores = self.scores(study, paths)
+        asked = [Estimand("te", Y(1) - Y(0))]
+        asked += [Estimand(f"pse[{name}]", Y(0, **{name: 1}) - Y(0)) for name in paths]
+        return contrast(scores, asked, inference=inference, level=level)
+
+    def scores(
+        self, study: PatchStudy, paths: Mapping[str, Sequence[Edge | str | tuple[str, str]]]
+    ) -> Scores:
+        """Metric under both inputs, and with every set of edges carrying the corrupt one."""
+        if not paths:
+            raise SpecError("no path was named; try {'direct': ['layers.0.heads.1 -> logits']}")
+        if study.source != "other":
+            raise DesignError("paths carry the other input; make the study with source='other'")
+        edges = {name: [Edge.parse(e) for e in held] for name, held in paths.items()}
+        values = np.zeros((len(study), 2 + len(edges)))
+        wiring: Wiring | None = None
+        for done, frame in enumerate(frames(study, self.batch_size), start=1):
+            check_aligned(frame)
+            wiring = wiring_of(frame) if wiring is None else wiring
+            tapes = {level: Reference.other(frame, wiring, level) for level in (0, 1)}
+            whole = mask(wiring)
+            columns = [rewired(frame, wiring, tapes[1], whole, level=level) for level in (0, 1)]
+            columns += [self._run(frame, wiring, tapes, held) for held in edges.values()]
+            values[frame.at] += np.stack(columns, axis=1) / frame.draws
+            if self.progress is not None:
+                self.progress(done * self.batch_size, len(study) * frame.draws)
+        if not np.isfinite(values).all():
+            raise EstimationError(f"the metric {study.metric.name} is not finite on a path")
+        cells = (Y(0), Y(1), *(Y(0, **{name: 1}) for name in edges))
+        return Scores(values, cells, clusters(study))
+
+    def _run(
+        self, frame: Frame, wiring: Wiring, tapes: Mapping[int, Tape], edges: Sequence[Edge]
+    ) -> Any:
+        chosen = _chosen(wiring, edges)
+        if self.carry == "paths":
+            live = torch().as_tensor(prune(chosen.numpy(), wiring.readers))
+            if bool((live != chosen).any()):
+                u, v = np.argwhere((chosen & ~live).numpy())[0]
+                raise DesignError(
+                    f"{wiring.senders[u]} -> {wiring.readers[v].name} lies on no path of these "
+                    f"edges from the input to the {LOGITS}; name the whole path"
+                )
+            return rewired(frame, wiring, tapes[0], live, level=1)
+        kept, reference = mask(wiring) & ~chosen, tapes[1]
+        if self.mlps == "recomputed":
+            kept, reference = _through_mlps(wiring, chosen, tapes)
+        return rewired(frame, wiring, reference, kept)
+
+
+def _chosen(wiring: Wiring, edges: Sequence[Edge]) -> Tensor:
+    found = torch().zeros_like(mask(wiring))
+    for edge in edges:
+        u, v = wiring.sender(edge.sender), wiring.reader(edge.reader)
+        if not bool(mask(wiring)[u, v]):
+            raise DesignError(f"there is no edge {edge}: its sender is not before its reader")
+        found[u, v] = True
+    return found
+
+
+def _through_mlps(wiring: Wiring, chosen: Tensor, tapes: Mapping[int, Tape]) -> tuple[Tensor, Tape]:
+    """Let MLPs between senders and readers respond, for those readers alone."""
+    real = mask(wiring)
+    senders = chosen.any(1).nonzero().flatten().tolist()
+    readers = chosen.any(0).nonzero().flatten().tolist()
+    feeds = [(r.owner[0], v) for v, r in enumerate(wiring.readers)
+             if r.name.endswith((".mlp", ".mixer"))]  # fmt: skip
+    between = [
+        (s, v) for s, v in feeds
+        if any(real[u, v] for u in senders) and any(real[s, r] for r in readers)
+    ]  # fmt: skip
+    twice = [wiring.senders[s] for s, _ in between if s in senders]
+    if twice:
+        raise DesignError(
+            f"{twice[0]} is a sender and lies between another sender and a reader; patch them one "
+            "by one, or with mlps='frozen'"
+        )
+    for r in readers:
+        for other_u in senders:
+            if not chosen[other_u, r]:
+                raise DesignError(
+                    "with mlps='recomputed' every sender reaches every reader through the MLPs; "
+                    f"name the edge {wiring.senders[other_u]} -> {wiring.readers[r].name} too, or "
+                    "patch them one by one"
+                )
+    kept = real.clone()
+    for u in senders:
+        kept[u, readers] = False
+        kept[u, [v for _, v in between]] = False
+    for s, _ in between:
+        kept[s] = False
+        kept[s, readers] = True
+        kept[s, [v for _, v in between]] = True
+    kept &= real
+    return kept, mixed(wiring, tapes[0], tapes[1], {s for s, _ in between})
+
+
+def mixed(wiring: Wiring, clean: Tape, corrupt: Tape, from_clean: set[int]) -> Tape:
+    """What MLPs of a set write under the clean input, and everybody else under the corrupt one."""
+    feeds = tuple(
+        c if wiring.feeds_at[i] in from_clean else x
+        for i, (c, x) in enumerate(zip(clean.feeds, corrupt.feeds, strict=True))
+    )
+    return Tape(corrupt.entry, corrupt.heads, feeds)
