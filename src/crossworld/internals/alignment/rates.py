@@ -1,0 +1,207 @@
+"""Intervals for shares and means over pairs, with clusters and for several at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossworld.core.estimate import Codes, Estimate
+from crossworld.core.student import critical
+from crossworld.core.table import Effect
+
+Vector = NDArray[np.float64]
+
+
+def codes(labels: Sequence[Hashable | None] | None) -> Codes | None:
+    """Cluster codes 0..J-1 of labels, None when there are none."""
+    if labels is None or all(label is None for label in labels):
+        return None
+    order: dict[Hashable, int] = {}
+    found = [order.setdefault(label, len(order)) for label in labels]
+    return np.array(found, dtype=np.int64)
+
+
+def regroup(cluster: Codes | None, rows: NDArray[np.int64]) -> Codes | None:
+    """Cluster codes of some of the units, numbered from 0."""
+    return None if cluster is None else np.unique(cluster[rows], return_inverse=True)[1]
+
+
+def mean(values: Vector, cluster: Codes | None = None) -> Estimate:
+    """Mean of independent units, with its influence."""
+    value = float(np.mean(values))
+    return Estimate(value, np.asarray(values, dtype=np.float64) - value, cluster)
+
+
+def family_level(level: float, family: int) -> float:
+    r"""Pointwise level at which a family of intervals holds at once.
+
+    .. math:: 1 - \alpha' = (1 - \alpha)^{1/k}
+
+    Sidak's inequality makes this safe for two-sided intervals of jointly normal estimates whatever
+    their correlation.
+
+    References
+    ----------
+    Sidak (1967). Rectangular confidence regions for the means of multivariate normal
+    distributions. JASA 62.
+    """
+    return level if family <= 1 else float(level ** (1.0 / family))
+
+
+def wilson(share: float, units: float, z: float) -> tuple[float, float]:
+    r"""Score interval of a share.
+
+    .. math:: \frac{\hat p + z^2/2n \pm z\sqrt{\hat p(1-\hat p)/n + z^2/4n^2}}{1 + z^2/n}
+
+    Parameters
+    ----------
+    share
+        Observed share.
+    units
+        Number of units, or the effective number.
+    z
+        Critical value.
+
+    References
+    ----------
+    Wilson (1927). Probable inference, the law of succession, and statistical inference. JASA 22.
+
+    Examples
+    --------
+    >>> [round(limit, 4) for limit in wilson(1.0, 100, 1.959964)]
+    [0.963, 1.0]
+    """
+    shrink = 1.0 + z * z / units
+    centre = (share + z * z / (2.0 * units)) / shrink
+    spread = share * (1.0 - share) / units + z * z / (4.0 * units * units)
+    half = z * math.sqrt(max(spread, 0.0)) / shrink
+    low = 0.0 if share <= 0.0 else max(centre - half, 0.0)
+    return low, 1.0 if share >= 1.0 else min(centre + half, 1.0)
+
+
+def rate(
+    term: str,
+    hits: Vector,
+    *,
+    cluster: Codes | None = None,
+    level: float = 0.95,
+    family: int = 1,
+) -> Effect:
+    r"""Share of hits with its Wilson interval.
+
+    With clusters the number of units is the effective one, :math:`n / \max(\text{deff}, 1)` with
+    :math:`\text{deff} = \widehat{\operatorname{se}}^2 / (\hat p (1 - \hat p) / n)`, and the
+    critical value is Student's with J - 1 degrees of freedom; when all or none are hits the design
+    effect cannot be seen and the clusters count as the units.
+
+    Parameters
+    ----------
+    term
+        Name of the row.
+    hits
+        0 or 1, (n,).
+    cluster
+        Codes, None when the pairs are independent.
+    level, family
+        All ``family`` intervals hold at once with this probability.
+
+    References
+    ----------
+    Korn & Graubard (1998). Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data. Survey Methodology 24.
+    """
+    found = mean(hits, cluster)
+    share, n = found.value, float(len(hits))
+    z = critical(family_level(level, family), found.df)
+    units = n
+    if cluster is not None:
+        binomial = share * (1.0 - share) / n
+        groups = float(cluster.max()) + 1.0
+        units = n / max(found.std_error**2 / binomial, 1.0) if binomial > 0.0 else groups
+    low, high = wilson(share, units, z)
+    return Effect(term, share, found.std_error, low, high, None, "wilson")
+
+
+def mean_effect(
+    term: str, found: Estimate, *, level: float = 0.95, family: int = 1, null: float = 0.0
+) -> Effect:
+    """Row of a mean: Student's t over units or, with clusters, over clusters.
+
+    Without clusters the standard error carries n / (n - 1) and t has n - 1 degrees of freedom.
+    A mean that does not vary between units has no interval and no p value: nothing was sampled
+    that could differ, or too little.
+    """
+    units = found.influence.size
+    scaled = found
+    df = found.df
+    if found.cluster is None and units > 1:
+        scaled = Estimate(found.value, found.influence * math.sqrt(units / (units - 1)))
+        df = float(units - 1)
+    error = scaled.std_error
+    size = abs(found.value)
+    if units < 2 or error <= 1e-12 * max(size, 1e-300) or error == 0.0:
+        return Effect(term, found.value, error, None, None, None, "none: no variation")
+    from crossworld.core.student import two_sided
+
+    half = critical(family_level(level, family), df) * error
+    p_value = min(1.0, family * two_sided((found.value - null) / error, df))
+    return Effect(term, found.value, error, found.value - half, found.value + half, p_value, "t")
+
+
+def paired_difference(
+    term: str,
+    first: Vector,
+    second: Vector,
+    *,
+    cluster: Codes | None = None,
+    level: float = 0.95,
+    family: int = 1,
+) -> Effect:
+    r"""Difference of two shares of the same units.
+
+    Without clusters, the adjusted Wald interval of Bonett and Price: with
+    :math:`\tilde p_{12} = (n_{12} + 1)/(n + 2)`,
+
+    .. math:: \tilde p_{12} - \tilde p_{21} \pm
+              z\sqrt{(\tilde p_{12} + \tilde p_{21} - (\tilde p_{12} - \tilde p_{21})^2)/(n + 2)} ,
+
+    which stays wide when all pairs agree; with clusters Student's t over clusters.
+
+    References
+    ----------
+    Bonett & Price (2012). Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data. Journal of Educational and Behavioral Statistics 37.
+    """
+    found = mean(first - second, cluster)
+    if cluster is not None:
+        return mean_effect(term, found, level=level, family=family)
+    n = float(len(first))
+    up = (float(np.sum((first > 0.5) & (second < 0.5))) + 1.0) / (n + 2.0)
+    down = (float(np.sum((first < 0.5) & (second > 0.5))) + 1.0) / (n + 2.0)
+    half = critical(family_level(level, family)) * math.sqrt(
+        (up + down - (up - down) ** 2) / (n + 2.0)
+    )
+    low, high = max(up - down - half, -1.0), min(up - down + half, 1.0)
+    return Effect(term, found.value, found.std_error, low, high, None, "bonett-price")
+
+
+def unpaired_difference(
+    term: str, first: Vector, second: Vector, *, level: float = 0.95, family: int = 1
+) -> Effect:
+    """Difference of two shares of different units: Newcombe's hybrid of two Wilson intervals.
+
+    References
+    ----------
+    Newcombe (1998). Interval estimation for the difference between independent proportions:
+    comparison of eleven methods. Statistics in Medicine 17 (method 10).
+    """
+    z = critical(family_level(level, family))
+    p, q = float(np.mean(first)), float(np.mean(second))
+    (low_p, high_p), (low_q, high_q) = wilson(p, len(first), z), wilson(q, len(second), z)
+    low = p - q - math.hypot(p - low_p, high_q - q)
+    high = p - q + math.hypot(high_p - p, q - low_q)
+    error = math.sqrt(p * (1 - p) / len(first) + q * (1 - q) / len(second))
+    return Effect(term, p - q, error, low, high, None, "newcombe")
