@@ -1,4 +1,4 @@
-"""Does a network compute the way a causal program says it does?
+"""Whether a network computes the way a causal program says it does.
 
 `CausalProgram` is the hypothesis, `Task` says how its inputs and answers look to the network,
 `interchange_accuracy` tests it at given sites, `align` searches the subspaces where its variables

@@ -1,4 +1,4 @@
-"""Is a subspace real, or is its effect made of a disconnected and a dormant direction?"""
+"""Whether a subspace is real, or its effect made of a disconnected and a dormant direction."""
 
 from __future__ import annotations
 
@@ -217,7 +217,8 @@ def verdict(table: EffectTable, share: float, rank: int, size: int) -> tuple[boo
     if share < _SLIVER:
         return False, "all of it is read by what follows"
     effect, rest = table["effect[subspace]"], table["row - half"]
-    assert effect.estimate is not None and rest.estimate is not None
+    assert effect.estimate is not None
+    assert rest.estimate is not None
     low = effect.conf_low if effect.conf_low is not None else effect.estimate
     high = effect.conf_high if effect.conf_high is not None else effect.estimate
     if low <= 0.0 <= high:
@@ -262,8 +263,8 @@ def _effects(
         there = subject.run(source, read=[site]).values[site]
         plain = subject.run(base, read=[site])
         before = score(plain.output, rows).double()
-        for held in (there, plain.values[site]):
-            seen.append(held.double().reshape(-1, held.shape[-1]).cpu().numpy())
+        both = (there, plain.values[site])
+        seen += [h.double().reshape(-1, h.shape[-1]).cpu().numpy() for h in both]
         for name, matrix in parts.items():
             if not matrix.shape[1]:
                 continue

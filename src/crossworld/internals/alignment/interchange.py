@@ -1,4 +1,4 @@
-"""Interchange interventions: does the network answer as the program does?"""
+"""Interchange interventions: how often the network answers as the program does."""
 
 from __future__ import annotations
 

@@ -157,10 +157,10 @@ def approximate_abstraction(result: Agreement, *, level: float = 0.95) -> Effect
         if known.size:
             found = mean(distance[known], regroup(result.cluster, known))
             rows.append(mean_effect(f"distance[{one}]", found, level=level, family=family))
-    floor = _floor(result)
-    if floor[0].size:
-        rows.append(mean_effect("distance[undisturbed]", mean(floor[0], regroup(result.cluster, floor[1])),
-                                level=level, family=family))  # fmt: skip
+    floor, at_floor = _floor(result)
+    if floor.size:
+        found = mean(floor, regroup(result.cluster, at_floor))
+        rows.append(mean_effect("distance[undisturbed]", found, level=level, family=family))
     heading = (f"approximate abstraction, {len(result.pairs):,} pairs, "
                f"all {family} intervals hold at once",)  # fmt: skip
     return EffectTable(tuple(rows), level, heading,
