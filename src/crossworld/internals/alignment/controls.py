@@ -16,7 +16,7 @@ from crossworld.errors import SpecError
 from crossworld.internals.alignment.align import Aligned, registered, starts_of
 from crossworld.internals.alignment.interchange import interchange_accuracy
 from crossworld.internals.alignment.problem import problem
-from crossworld.internals.alignment.rates import mean, mean_effect, paired_difference, rate
+from crossworld.internals.rates import mean, mean_effect, paired_difference, rate
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import chunks, distinct
 from crossworld.internals.backend import torch

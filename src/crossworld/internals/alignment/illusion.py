@@ -13,7 +13,7 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import DesignError
 from crossworld.internals.alignment.downstream import read_space
-from crossworld.internals.alignment.rates import codes, mean, mean_effect, regroup
+from crossworld.internals.rates import codes, mean, mean_effect, regroup
 from crossworld.internals.alignment.task import Interchange, Task, chunks
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Subspace

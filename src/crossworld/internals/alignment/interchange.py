@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
-from crossworld.internals.alignment.rates import codes, mean, mean_effect, rate, regroup
+from crossworld.internals.rates import codes, mean, mean_effect, rate, regroup
 from crossworld.internals.alignment.task import (
     Chunk,
     Interchange,

@@ -10,7 +10,7 @@ import numpy as np
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
 from crossworld.internals.alignment.interchange import Agreement
-from crossworld.internals.alignment.rates import (
+from crossworld.internals.rates import (
     mean,
     mean_effect,
     paired_difference,

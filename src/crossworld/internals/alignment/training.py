@@ -12,7 +12,7 @@ import numpy as np
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy, swapped
-from crossworld.internals.alignment.rates import paired_difference, rate
+from crossworld.internals.rates import paired_difference, rate
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import (
     Interchange,

@@ -142,7 +142,7 @@ def mean_effect(
         df = float(units - 1)
     error = scaled.std_error
     size = abs(found.value)
-    if units < 2 or error <= 1e-12 * max(size, 1e-300) or error == 0.0:
+    if units < 2 or error <= 1e-9 * size or error == 0.0:
         return Effect(term, found.value, error, None, None, None, "none: no variation")
     from crossworld.core.student import two_sided
 
