@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.estimate import Codes, Estimate
-from crossworld.core.student import critical
+from crossworld.core.student import critical, two_sided
 from crossworld.core.table import Effect
 
 Vector = NDArray[np.float64]
@@ -126,13 +126,14 @@ def rate(
 
 
 def mean_effect(
-    term: str, found: Estimate, *, level: float = 0.95, family: int = 1, null: float = 0.0
+    term: str, found: Estimate, *, level: float = 0.95, family: int = 1, null: float | None = 0.0
 ) -> Effect:
     """Row of a mean: Student's t over units or, with clusters, over clusters.
 
     Without clusters the standard error carries n / (n - 1) and t has n - 1 degrees of freedom.
-    A mean that does not vary between units has no interval and no p value: nothing was sampled
-    that could differ, or too little.
+    The p value is Bonferroni's over the family, None without a ``null``. A mean that does not vary
+    between units has no interval and no p value: nothing that was sampled could differ, or too
+    little was.
     """
     units = found.influence.size
     scaled = found
@@ -144,10 +145,10 @@ def mean_effect(
     size = abs(found.value)
     if units < 2 or error <= 1e-9 * size or error == 0.0:
         return Effect(term, found.value, error, None, None, None, "none: no variation")
-    from crossworld.core.student import two_sided
-
     half = critical(family_level(level, family), df) * error
-    p_value = min(1.0, family * two_sided((found.value - null) / error, df))
+    p_value = (
+        None if null is None else min(1.0, family * two_sided((found.value - null) / error, df))
+    )
     return Effect(term, found.value, error, found.value - half, found.value + half, p_value, "t")
 
 
