@@ -202,7 +202,7 @@ class Intervention:
         text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
         io = late("io")
         with io.whole_file(place.with_suffix(".safetensors"), "wb") as out:
-            out.write(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+            out.write(save({k: np.array(v, order="C") for k, v in tensors.items()}))
         io.write_text(place, text)
         return place
 
@@ -262,8 +262,8 @@ class Intervention:
             for i, one in enumerate(document["changes"])
         )
         held = document.get("result")
-        return cls(changes, bases, document["note"], None if held is None else EffectTable.from_dict(held),
-                   document.get("provenance") or {})  # fmt: skip
+        result = None if held is None else EffectTable.from_dict(held)
+        return cls(changes, bases, document["note"], result, document.get("provenance") or {})
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Document and tensors, without what is told about the saving."""
