@@ -16,7 +16,7 @@ from crossworld.internals.erasure import Leace
 from crossworld.internals.inputs import Batch
 from crossworld.internals.metrics import Measure, Rows, measure
 from crossworld.internals.pairs import Pairs
-from crossworld.internals.rates import codes, mean, mean_effect
+from crossworld.internals.rates import codes, mean, mean_effect, tabled
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
 
@@ -117,11 +117,10 @@ def concept_effects(
         "erasure - interchange": erasure - interchange,
         "erasure - counterfactual": erasure - total,
     }
-    rows = tuple(mean_effect(term, mean(v, cluster)) for term, v in columns.items())
+    rows = [mean_effect(term, mean(v, cluster)) for term, v in columns.items()]
     taught = "across the pairs, by folds" if observed is None else f"on {len(observed[0]):,} inputs"
-    heading = (f"a concept at {where}, erased by {type(method).__name__} learned {taught}",)
-    return EffectTable(rows, 0.95, heading,
-                       diagnostics={"warnings": [], "level": 0.95})  # fmt: skip
+    heading = f"a concept at {where}, erased by {type(method).__name__} learned {taught}"
+    return tabled(rows, heading, units=(len(held), cluster))
 
 
 def _crossfitted(runner: _Runner, method: Eraser, cluster: Codes | None) -> Array:

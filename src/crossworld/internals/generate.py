@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
-from crossworld.internals.rates import codes, mean, mean_effect, rate
 from crossworld.internals.gumbel import choose, hindsight
 from crossworld.internals.inputs import Batch, Span, batch
 from crossworld.internals.ports import Value
+from crossworld.internals.rates import codes, mean, mean_effect, rate, tabled
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
 from crossworld.internals.words import Words
@@ -166,9 +166,8 @@ class Counterfactuals:
                 for term, values in (("factual", before), ("counterfactual", after),
                                      ("difference", after - before))
             ]  # fmt: skip
-        heading = (f"shared-noise counterfactuals, {len(changed):,} texts",)
-        return EffectTable(tuple(rows), level, heading,
-                           diagnostics={"warnings": [], "level": level})  # fmt: skip
+        units = (len(changed), self.cluster)
+        return tabled(rows, "shared-noise counterfactual texts", units=units, level=level)
 
 
 def counterfactual(

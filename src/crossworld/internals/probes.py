@@ -13,7 +13,7 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.pairs import Pairs
-from crossworld.internals.rates import codes, paired_difference, rate
+from crossworld.internals.rates import codes, paired_difference, rate, tabled
 from crossworld.internals.site import Site, sites
 from crossworld.internals.subject import TorchSubject
 
@@ -117,10 +117,8 @@ def probe(
         rows.append(rate(f"accuracy[{site}]", hits[0], **how))
         rows.append(rate(f"control[{site}]", hits[1], **how))
         rows.append(paired_difference(f"selectivity[{site}]", *hits, **how))
-    heading = (f"logistic probes of {len(classes)} classes at {len(places)} sites, "
-               f"{len(held):,} inputs, all {family} intervals hold at once",)  # fmt: skip
-    return EffectTable(tuple(rows), chosen.level, heading,
-                       diagnostics={"warnings": [], "level": chosen.level})  # fmt: skip
+    heading = f"logistic probes of {len(classes)} classes at {len(places)} sites"
+    return tabled(rows, heading, units=(len(held), group), level=chosen.level, family=family)
 
 
 def activations(subject: TorchSubject, held: Pairs, places: Sequence[Site]) -> Mapping[Site, Array]:

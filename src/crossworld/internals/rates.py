@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.estimate import Codes, Estimate
 from crossworld.core.student import critical, two_sided
-from crossworld.core.table import Effect
+from crossworld.core.table import Effect, EffectTable
 
 Vector = NDArray[np.float64]
 
@@ -206,3 +206,39 @@ def unpaired_difference(
     high = p - q + math.hypot(high_p - p, q - low_q)
     error = math.sqrt(p * (1 - p) / len(first) + q * (1 - q) / len(second))
     return Effect(term, p - q, error, low, high, None, "newcombe")
+
+
+def tabled(
+    rows: Iterable[Effect],
+    heading: str,
+    *,
+    units: tuple[int, Codes | None],
+    level: float = 0.95,
+    family: int = 1,
+    warnings: Sequence[str] = (),
+) -> EffectTable:
+    """Make a result of rows over the same units.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    heading
+        What was done, in one line.
+    units
+        Number of pairs, and their cluster codes.
+    level, family
+        All ``family`` intervals hold at once with this probability; 1 for each by itself.
+    warnings
+        What should be known before the numbers are used.
+    """
+    n, cluster = units
+    groups = n if cluster is None else int(cluster.max()) + 1
+    counted = f"{n:,} units" if cluster is None else f"{n:,} units in {groups:,} clusters"
+    together = f", all {family} intervals hold at once" if family > 1 else ""
+    lines = (heading, f"{counted}{together}")
+    told = {"warnings": list(warnings), "level": level, "heading": list(lines), "n_units": n,
+            "n_clusters": groups, "overlap": None, "failed_replicates": None}  # fmt: skip
+    if family > 1:
+        told["simultaneous"] = {"adjustment": "sidak", "family": family}
+    return EffectTable(tuple(rows), level, lines, diagnostics=told)

@@ -16,7 +16,7 @@ from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.ports import Value
-from crossworld.internals.rates import family_level, mean, mean_effect
+from crossworld.internals.rates import family_level, mean, mean_effect, tabled
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
 
@@ -93,9 +93,9 @@ def side_effects(
     if len(aside.prompts):
         drift = off_target(subject, aside.prompts, writes)
         rows.append(mean_effect("kl", mean(drift), level=level, family=size, null=None))
-    heading = (f"side effects on {len(aside.texts)} texts and {len(aside.prompts)} prompts",)
-    return EffectTable(tuple(rows), level, heading,
-                       diagnostics={"warnings": [], "level": level})  # fmt: skip
+    heading = f"side effects on {len(aside.texts)} texts and {len(aside.prompts)} prompts"
+    return tabled(rows, heading, units=(max(len(aside.texts), len(aside.prompts)), None),
+                  level=level, family=count)  # fmt: skip
 
 
 def text_loss(subject: TorchSubject, texts: Sequence[Any], write: Writes) -> Estimate:

@@ -13,7 +13,7 @@ from crossworld.errors import DesignError
 from crossworld.internals.backend import torch
 from crossworld.internals.metrics import Measure, Rows, measure
 from crossworld.internals.pairs import Pairs
-from crossworld.internals.rates import codes, mean, mean_effect
+from crossworld.internals.rates import codes, mean, mean_effect, tabled
 from crossworld.internals.side_effects import Aside, side_effects
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
@@ -109,10 +109,8 @@ def steer(
         warnings = []
         for dose in asked:
             rows += _beside(subject, site, (along[1], dose), aside, family)
-    heading = (f"{found.name} of {len(held):,} inputs, steered at {site}; all {family} intervals "
-               "hold at once",)  # fmt: skip
-    return EffectTable(tuple(rows), 0.95, heading,
-                       diagnostics={"warnings": warnings, "level": 0.95})  # fmt: skip
+    heading = f"{found.name} steered at {site}"
+    return tabled(rows, heading, units=(len(held), cluster), family=family, warnings=warnings)
 
 
 def _response(

@@ -62,15 +62,24 @@ class Aligned:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{k}: {b.matrix.shape[1]}" for k, b in self.bases.items())
+        seen = {p.key for p in self.train}
+        again = sum(p.key in seen for p in self.held_out.pairs)
         shown = ", ".join(f"{c.accuracy:.3f}" for c in self.starts)
         lines = [
             f"{type(self.method).__name__} at {self.site}, dimensions {sizes} of "
             f"{next(iter(self.bases.values())).matrix.shape[0]}; validation accuracy of "
             f"{len(self.starts)} starts {shown}",
-            "on held-out pairs:",
+            "on held-out pairs:"
+            if not again
+            else f"on test pairs, {again} of {len(self.held_out.pairs)} of which were trained on:",
             str(self.held_out),
         ]
-        return "\n".join([*lines, *(str(found) for found in self.illusions.values())])
+        lines += [
+            str(self.illusions[name]) if name in self.illusions else
+            f"{place}: undecided whether an illusion; no test pair has an answer that {name} changes"
+            for name, place in self.sites.items()
+        ]  # fmt: skip
+        return "\n".join(lines)
 
 
 def align(
@@ -95,7 +104,7 @@ def align(
     train
         Pairs that are searched on; the variables they interchange are those that are searched.
     test
-        Pairs that the result is judged on; draw them with another seed.
+        Pairs that the result is judged on: draw them with ``without=train``.
     method
         `DAS()` by default.
 
@@ -128,8 +137,10 @@ def align(
     ready = registered(subject, bases)
     sites = {name: replace(where, basis=name) for name in bases}
     agreement = interchange_accuracy(ready, task, sites=sites, pairs=test)
-    illusions = {name: illusion_of(ready, task, name, site=site_of, pairs=test)
-                 for name, site_of in sites.items()}  # fmt: skip
+    illusions = {}
+    for name, place in sites.items():
+        if movable(task, name, test):
+            illusions[name] = illusion_of(ready, task, name, site=place, pairs=test)
     return Aligned(ready, task, where, bases, agreement, starts, illusions, tuple(train), chosen)
 
 
@@ -143,3 +154,9 @@ def starts_of(held: Any, method: Method) -> tuple[Candidate, ...]:
 def registered(subject: TorchSubject, bases: dict[str, Subspace]) -> TorchSubject:
     """Return the same network with more named subspaces."""
     return replace(subject, bases={**subject.bases, **bases})
+
+
+def movable(task: Task, variable: str, pairs: Sequence[Interchange]) -> bool:
+    """Whether two or more pairs have an answer that a variable alone changes."""
+    alone = ((p.base, {variable: p.sources[variable]}) for p in pairs if variable in p.sources)
+    return sum(task.target(b, s) != task.target(b) for b, s in alone) > 1

@@ -16,11 +16,11 @@ from crossworld.errors import SpecError
 from crossworld.internals.alignment.align import Aligned, registered, starts_of
 from crossworld.internals.alignment.interchange import interchange_accuracy
 from crossworld.internals.alignment.problem import problem
-from crossworld.internals.rates import mean, mean_effect, paired_difference, rate
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import chunks, distinct
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Subspace
+from crossworld.internals.rates import mean, mean_effect, paired_difference, rate, tabled
 from crossworld.internals.subject import TorchSubject
 
 Vector = NDArray[np.float64]
@@ -90,10 +90,8 @@ def alignment_controls(
             model = fresh(found.subject.model, seed) if untrained is None else untrained()
             other = in_another(found, model)
         rows += _compared(kind, hits, other, cluster, (level, family))
-    heading = (f"controls of {type(found.method).__name__} at {found.site}, "
-               f"{len(hits):,} held-out pairs, all {family} intervals hold at once",)  # fmt: skip
-    return EffectTable(tuple(rows), level, heading,
-                       diagnostics={"warnings": [], "level": level})  # fmt: skip
+    heading = f"controls of {type(found.method).__name__} at {found.site}, held-out pairs"
+    return tabled(rows, heading, units=(len(hits), cluster), level=level, family=family)
 
 
 def _compared(

@@ -13,12 +13,12 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import DesignError
 from crossworld.internals.alignment.downstream import read_space
-from crossworld.internals.rates import codes, mean, mean_effect, regroup
 from crossworld.internals.alignment.task import Interchange, Task, chunks
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Subspace
 from crossworld.internals.inputs import Batch
 from crossworld.internals.pairs import Pairs
+from crossworld.internals.rates import codes, mean, mean_effect, regroup, tabled
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
 
@@ -77,7 +77,8 @@ class Illusion:
     table
         ``effect[whole]`` of interchanging all of the site, ``effect[subspace]``,
         ``effect[row part]``, ``effect[null part]``, and ``row - half`` (row part less half of the
-        subspace, in the direction of its effect), with t intervals over pairs.
+        subspace), with t intervals over pairs. Every pair counts in the direction that the
+        subspace moves it, so that ``effect[subspace]`` is a mean size.
     fired
         True for an illusion, False for none, None when it cannot be told; `reason` says why.
     reason
@@ -185,17 +186,28 @@ def illusion_of(
     pairs: Sequence[Interchange],
     downstream: Any = None,
 ) -> Illusion:
-    """Diagnose the subspace of a variable on the interchanges that change the answer.
+    """Diagnose the subspace of a variable on the interchanges of it that change the answer.
 
-    The score is the logit of the counterfactual answer minus that of the base's.
+    The score is the logit of the counterfactual answer minus that of the base's. Of pairs that
+    interchange several variables, this one alone is interchanged.
+
+    Parameters
+    ----------
+    subject, task, variable, site
+        Network, program, the variable, and its site with the registered subspace.
+    pairs
+        Interchanges; two or more must have an answer that the variable alone changes.
+    downstream
+        As in `illusion`.
     """
-    moved = [
-        p for p in pairs
-        if p.variables == (variable,) and task.target(p.base, p.sources) != task.target(p.base)
+    alone = [
+        Interchange(p.base, {variable: p.sources[variable]}, p.cluster)
+        for p in pairs if variable in p.sources
     ]  # fmt: skip
-    if not moved:
+    moved = [p for p in alone if task.target(p.base, p.sources) != task.target(p.base)]
+    if len(moved) < 2:
         raise DesignError(
-            f"no test pair interchanges {variable!r} alone and changes the answer, so there is no "
+            f"{len(moved)} pairs have an answer that {variable!r} alone changes, so there is no "
             "effect to diagnose; draw them with interchanges(program, n, changed=0.5)"
         )
     after = np.array([task.target(p.base, p.sources) for p in moved], dtype=np.int64)
@@ -219,9 +231,7 @@ def verdict(table: EffectTable, share: float, rank: int, size: int) -> tuple[boo
     effect, rest = table["effect[subspace]"], table["row - half"]
     assert effect.estimate is not None
     assert rest.estimate is not None
-    low = effect.conf_low if effect.conf_low is not None else effect.estimate
-    high = effect.conf_high if effect.conf_high is not None else effect.estimate
-    if low <= 0.0 <= high:
+    if effect.estimate <= _SLIVER * abs(table["effect[whole]"].estimate or 0.0) + 1e-12:
         return None, "the subspace has no effect that could be one"
     if rank <= size:
         return None, (
@@ -230,7 +240,7 @@ def verdict(table: EffectTable, share: float, rank: int, size: int) -> tuple[boo
         )
     low = rest.conf_low if rest.conf_low is not None else rest.estimate
     high = rest.conf_high if rest.conf_high is not None else rest.estimate
-    kept = (table["effect[row part]"].estimate or 0.0) / effect.estimate
+    kept = round((table["effect[row part]"].estimate or 0.0) / effect.estimate, 2) + 0.0
     told = f"the part that is read keeps {kept:.0%} of its effect"
     if high < 0.0:
         return True, f"{told}: a dormant direction made active by a disconnected one"
@@ -281,20 +291,23 @@ def _swap(source: Any, columns: Any) -> Callable[[Any], Any]:
 
 def _table(effects: dict[str, Matrix], couples: Couples) -> EffectTable:
     cluster = couples.cluster
+    sign = np.where(effects["subspace"] < 0.0, -1.0, 1.0)
+    turned = {name: sign * values for name, values in effects.items()}
     rows: list[Effect] = [
-        mean_effect(f"effect[{name}]", mean(values, cluster)) for name, values in effects.items()
+        mean_effect(f"effect[{name}]", mean(values, cluster), null=None)
+        for name, values in turned.items()
     ]
-    sign = 1.0 if effects["subspace"].mean() >= 0.0 else -1.0
-    rest = sign * (effects["row part"] - 0.5 * effects["subspace"])
+    rest = turned["row part"] - 0.5 * turned["subspace"]
     rows.append(mean_effect("row - half", mean(rest, cluster)))
-    excess = sign * (effects["subspace"] - effects["whole"])
+    excess = turned["subspace"] - np.abs(effects["whole"])
     at = np.arange(len(excess)) if couples.alike is None else np.flatnonzero(couples.alike)
     warnings = []
     if at.size > 1:
         more = mean_effect("", mean(excess[at], regroup(cluster, at)))
-        if more.conf_low is not None and more.conf_low > _MORE * abs(effects["subspace"].mean()):
+        if more.conf_low is not None and more.conf_low > _MORE * turned["subspace"].mean():
             warnings.append("the subspace does more than interchanging all of the site: a red flag")
-    return EffectTable(tuple(rows), 0.95, diagnostics={"warnings": warnings, "level": 0.95})
+    units = (len(excess), cluster)
+    return tabled(rows, "effects of a subspace and its parts", units=units, warnings=warnings)
 
 
 def _variances(activations: Matrix, parts: dict[str, Matrix]) -> dict[str, float]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
-from crossworld.internals.rates import codes, mean, mean_effect, rate, regroup
 from crossworld.internals.alignment.task import (
     Chunk,
     Interchange,
@@ -22,6 +21,7 @@ from crossworld.internals.alignment.task import (
     chunks,
     places,
 )
+from crossworld.internals.rates import codes, mean, mean_effect, rate, regroup, tabled
 from crossworld.internals.subject import Subject
 
 Vector = NDArray[np.float64]
@@ -151,11 +151,8 @@ def interchange_accuracy(
     beyond = kappa(after.argmax(axis=1), target, k, cluster, level)
     rows += [] if beyond is None else [beyond]
     told = ", ".join(f"{v} at {' and '.join(map(str, s))}" for v, s in where.items())
-    table = EffectTable(
-        tuple(rows), level, (f"interchange of {told}", _units(n, cluster)),
-        diagnostics={"warnings": _warnings(pairs, where), "level": level, "n_units": n,
-                     "n_clusters": n if cluster is None else int(cluster.max()) + 1},
-    )  # fmt: skip
+    table = tabled(rows, f"interchange of {told}", units=(n, cluster), level=level,
+                   warnings=_warnings(pairs, where))  # fmt: skip
     return Agreement(table, tuple(pairs), target, before, natural, after, undisturbed, cluster)
 
 
@@ -219,11 +216,6 @@ def _shares(
             rows = np.flatnonzero(np.array([n == one for n in names]))
             found[f"iia[{one}]"] = (rows, hits)
     return found
-
-
-def _units(n: int, cluster: Codes | None) -> str:
-    units = f"{n:,} pairs"
-    return units if cluster is None else f"{units} in {int(cluster.max()) + 1:,} clusters"
 
 
 def _warnings(pairs: Sequence[Interchange], where: Places) -> list[str]:

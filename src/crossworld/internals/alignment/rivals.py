@@ -16,6 +16,7 @@ from crossworld.internals.rates import (
     paired_difference,
     rate,
     regroup,
+    tabled,
     unpaired_difference,
 )
 
@@ -79,15 +80,14 @@ def rank_programs(results: Mapping[str, Agreement], *, level: float = 0.95) -> R
     for name in order[1:]:
         term, other = f"iia[{order[0]}] - iia[{name}]", results[name]
         rows.append(_difference(term, best, other, level, family))
-    heading = (f"{len(order)} programs, all {family} intervals hold at once",)
+    heading = f"{len(order)} programs ranked by interchange accuracy"
     warnings = []
     first = float(best.hits.mean())
     tied = [n for n in order if float(results[n].hits.mean()) == first]
     if len(tied) > 1:
         warnings.append(f"{' and '.join(tied)} agree equally often: these pairs cannot tell them")
-    table = EffectTable(tuple(rows), level, heading, diagnostics={"warnings": warnings,
-                        "level": level, "simultaneous": {"adjustment": "sidak",
-                                                         "family": family}})  # fmt: skip
+    table = tabled(rows, heading, units=(len(best.pairs), best.cluster), level=level, family=family,
+                   warnings=warnings)  # fmt: skip
     return Ranking(table, tuple(order))
 
 
@@ -161,10 +161,8 @@ def approximate_abstraction(result: Agreement, *, level: float = 0.95) -> Effect
     if floor.size:
         found = mean(floor, regroup(result.cluster, at_floor))
         rows.append(mean_effect("distance[undisturbed]", found, level=level, family=family))
-    heading = (f"approximate abstraction, {len(result.pairs):,} pairs, "
-               f"all {family} intervals hold at once",)  # fmt: skip
-    return EffectTable(tuple(rows), level, heading,
-                       diagnostics={"warnings": warnings, "level": level})  # fmt: skip
+    return tabled(rows, "approximate abstraction", units=(len(result.pairs), result.cluster),
+                  level=level, family=family, warnings=warnings)  # fmt: skip
 
 
 def _centres(result: Agreement) -> dict[int, tuple[np.ndarray, int]]:

@@ -146,6 +146,11 @@ class Interchange:
         """Names of what is interchanged."""
         return tuple(self.sources)
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What equal pairs have in common."""
+        return key(self.base), tuple((n, key(s)) for n, s in sorted(self.sources.items()))
+
 
 def interchanges(
     program: CausalProgram,
@@ -153,6 +158,7 @@ def interchanges(
     *,
     variables: Sequence[str | tuple[str, ...]] | None = None,
     changed: float | None = 0.5,
+    without: Sequence[Interchange] = (),
     seed: int = 0,
 ) -> list[Interchange]:
     """Draw interchanges of a program's variables.
@@ -169,13 +175,15 @@ def interchanges(
     changed
         Probability that a pair is drawn among those where the interchange changes the answer (else
         among those where it does not); None leaves it to the inputs.
+    without
+        Pairs that are not to be drawn, such as those that were trained on.
     seed
         Seed.
 
     Raises
     ------
     DesignError
-        If no interchange of a variable changes the answer, or all do.
+        If no interchange of a variable changes the answer, or all do, or all pairs are excluded.
 
     Examples
     --------
@@ -194,29 +202,37 @@ def interchanges(
         program.parents(name)
     if changed is not None and not 0.0 <= changed <= 1.0:
         raise DesignError(f"changed is a probability, got {changed!r}")
-    rng = np.random.default_rng(seed)
-    found = []
+    rng, banned = np.random.default_rng(seed), {pair.key for pair in without}
+    found: list[Interchange] = []
     for _ in range(count):
         names = sets[int(rng.integers(len(sets)))]
         wanted = None if changed is None else bool(rng.random() < changed)
-        found.append(_draw(program, names, wanted, rng))
+        found.append(_draw(program, names, (wanted, banned), rng))
     return found
 
 
 def _draw(
-    program: CausalProgram, names: tuple[str, ...], wanted: bool | None, rng: np.random.Generator
+    program: CausalProgram,
+    names: tuple[str, ...],
+    asked: tuple[bool | None, set[Any]],
+    rng: np.random.Generator,
 ) -> Interchange:
+    wanted, banned = asked
     for _ in range(_TRIES):
         pair = Interchange(program.draw_one(rng), {n: program.draw_one(rng) for n in names})
+        if banned and pair.key in banned:
+            continue
         if wanted is None:
             return pair
         after = program.interchange(pair.base, pair.sources)[program.output]
         if bool(after != program.answer(pair.base)) is wanted:
             return pair
-    which = "changes" if wanted else "leaves"
+    which = {None: "is left", True: "changes the program's answer",
+             False: "leaves the program's answer as it was"}[wanted]  # fmt: skip
+    more = " and is not excluded" if banned and wanted is not None else ""
     raise DesignError(
-        f"no interchange of {', '.join(names)} among {_TRIES} drawn {which} the program's answer; "
-        "draw them with changed=None"
+        f"no interchange of {', '.join(names)} among {_TRIES} drawn {which}{more}; draw with "
+        "changed=None, or exclude fewer pairs"
     )
 
 
@@ -299,9 +315,4 @@ def check_pairs(pairs: Sequence[Interchange], where: Places) -> None:
 def distinct(pairs: Sequence[Interchange]) -> Ints:
     """Code of each pair; equal pairs have the same."""
     order: dict[Any, int] = {}
-    found = [
-        order.setdefault((key(p.base), tuple((n, key(s)) for n, s in p.sources.items())),
-                         len(order))
-        for p in pairs
-    ]  # fmt: skip
-    return np.array(found, dtype=np.int64)
+    return np.array([order.setdefault(p.key, len(order)) for p in pairs], dtype=np.int64)

@@ -12,7 +12,6 @@ import numpy as np
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy, swapped
-from crossworld.internals.rates import paired_difference, rate
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import (
     Interchange,
@@ -23,6 +22,7 @@ from crossworld.internals.alignment.task import (
     places,
 )
 from crossworld.internals.backend import torch
+from crossworld.internals.rates import paired_difference, rate, tabled
 from crossworld.internals.subject import TorchSubject
 
 
@@ -250,7 +250,6 @@ def compare_training(
         rows += [rate(f"{what}[{n}]", h, cluster=cluster, family=family) for n, h in hits.items()]
         rows.append(paired_difference(f"{what}[interchange] - {what}[plain]", hits["interchange"],
                                       hits["plain"], cluster=cluster, family=family))  # fmt: skip
-    heading = (f"interchange against plain training, {len(test):,} held-out pairs, all {family} "
-               "intervals hold at once",)  # fmt: skip
-    table = EffectTable(tuple(rows), 0.95, heading, diagnostics={"warnings": [], "level": 0.95})
+    table = tabled(rows, "interchange against plain training, held-out pairs",
+                   units=(len(test), cluster), family=family)  # fmt: skip
     return TrainingComparison(table, made["plain"], made["interchange"], judged)
