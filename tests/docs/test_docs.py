@@ -23,6 +23,7 @@ RUN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL = [*RUN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NO_RUN = "<!-- no-run -->"
+NEEDS = re.compile(r"<!-- needs: ([\w ]+) -->")  # modules without which a page is skipped
 
 every_run = pytest.mark.parametrize("file", RUN, ids=lambda f: f.name)
 every_file = pytest.mark.parametrize("file", ALL, ids=lambda f: f.name)
@@ -80,6 +81,9 @@ def test_python_blocks_run(file: Path, elsewhere: Path, monkeypatch: pytest.Monk
     import matplotlib as mpl
 
     mpl.use("Agg")
+    needs = NEEDS.search(file.read_text(encoding="utf-8"))
+    for name in needs[1].split() if needs else ():
+        pytest.importorskip(name)
     module = ModuleType(f"docs_{file.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in blocks(file, "python"):

@@ -145,7 +145,7 @@ class Counterfactuals:
     def effects(
         self, outcome: Callable[[Ints], float] | None = None, *, level: float = 0.95
     ) -> EffectTable:
-        """Share of texts that changed (Wilson), and the mean change of an outcome (paired t).
+        """Share of texts that changed (exact), and the mean change of an outcome (paired t).
 
         Parameters
         ----------

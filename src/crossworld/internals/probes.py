@@ -80,7 +80,7 @@ def probe(
     EffectTable
         For each site ``accuracy[site]``; ``control[site]``, the accuracy for labels that were drawn
         at random for each kind of input; ``selectivity[site]``, their difference; and ``majority``,
-        the share of the most frequent label. Shares have Wilson intervals, selectivity paired ones
+        the share of the most frequent label. Shares have exact intervals, selectivity paired ones
         (Bonett-Price, or t over clusters); all hold at once (Sidak).
 
     Notes

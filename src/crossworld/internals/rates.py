@@ -82,6 +82,30 @@ def wilson(share: float, units: float, z: float) -> tuple[float, float]:
     return low, 1.0 if share >= 1.0 else min(centre + half, 1.0)
 
 
+def exact(share: float, units: float, tail: float) -> tuple[float, float]:
+    r"""Return the Clopper-Pearson interval of a share, whose coverage is never too small.
+
+    With x = share * units hits, the limits are the ``tail`` quantile of Beta(x, n - x + 1) and the
+    ``1 - tail`` quantile of Beta(x + 1, n - x).
+
+    References
+    ----------
+    Clopper & Pearson (1934). The use of confidence or fiducial limits illustrated in the case of
+    the binomial. Biometrika 26.
+
+    Examples
+    --------
+    >>> [round(limit, 4) for limit in exact(1.0, 100, 0.025)]
+    [0.9638, 1.0]
+    """
+    from scipy.special import betaincinv
+
+    x = share * units
+    low = 0.0 if share <= 0.0 else float(betaincinv(x, units - x + 1.0, tail))
+    high = 1.0 if share >= 1.0 else float(betaincinv(x + 1.0, units - x, 1.0 - tail))
+    return low, high
+
+
 def rate(
     term: str,
     hits: Vector,
@@ -90,12 +114,16 @@ def rate(
     level: float = 0.95,
     family: int = 1,
 ) -> Effect:
-    r"""Share of hits with its Wilson interval.
+    r"""Share of hits with an exact interval.
 
-    With clusters the number of units is the effective one, :math:`n / \max(\text{deff}, 1)` with
-    :math:`\text{deff} = \widehat{\operatorname{se}}^2 / (\hat p (1 - \hat p) / n)`, and the
-    critical value is Student's with J - 1 degrees of freedom; when all or none are hits the design
-    effect cannot be seen and the clusters count as the units.
+    Shares near 1 are what is hoped for here, and there score intervals cover too little, most of
+    all at the high levels of a family; so these are Clopper and Pearson's. With clusters, Korn and
+    Graubard's: the same at the effective number of units
+
+    .. math:: n^* = \min\Big(n,\ \frac{\hat p (1 - \hat p)}{\widehat{\operatorname{se}}^2}
+              \frac{z^2}{t_{J-1}^2}\Big) ;
+
+    when all or none are hits their dependence cannot be seen, and the clusters count as the units.
 
     Parameters
     ----------
@@ -114,15 +142,16 @@ def rate(
     positive counts estimated from survey data. Survey Methodology 24.
     """
     found = mean(hits, cluster)
-    share, n = found.value, float(len(hits))
-    z = critical(family_level(level, family), found.df)
-    units = n
+    share, units = found.value, float(len(hits))
+    pointwise = family_level(level, family)
     if cluster is not None:
-        binomial = share * (1.0 - share) / n
-        groups = float(cluster.max()) + 1.0
-        units = n / max(found.std_error**2 / binomial, 1.0) if binomial > 0.0 else groups
-    low, high = wilson(share, units, z)
-    return Effect(term, share, found.std_error, low, high, None, "wilson")
+        ratio = critical(pointwise) / critical(pointwise, found.df)
+        spread = found.std_error**2
+        seen = share * (1.0 - share) / spread if spread > 0.0 else float(cluster.max()) + 1.0
+        units = min(units, seen * ratio**2)
+    low, high = exact(share, units, 0.5 * (1.0 - pointwise))
+    method = "exact" if cluster is None else "korn-graubard"
+    return Effect(term, share, found.std_error, low, high, None, method)
 
 
 def mean_effect(

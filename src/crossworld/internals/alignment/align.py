@@ -13,7 +13,7 @@ from crossworld.internals.alignment.illusion import Illusion, illusion_of
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy
 from crossworld.internals.alignment.problem import Candidate, problem
 from crossworld.internals.alignment.search import DAS, Method
-from crossworld.internals.alignment.task import Interchange, Task
+from crossworld.internals.alignment.task import AlignmentTask, Interchange
 from crossworld.internals.basis import Subspace
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
@@ -46,7 +46,7 @@ class Aligned:
     """
 
     subject: TorchSubject
-    task: Task
+    task: AlignmentTask
     site: Site
     bases: dict[str, Subspace]
     held_out: Agreement
@@ -76,7 +76,7 @@ class Aligned:
         ]
         lines += [
             str(self.illusions[name]) if name in self.illusions else
-            f"{place}: undecided whether an illusion; no test pair has an answer that {name} changes"
+            f"{place}: undecided; no test pair has an answer that {name} alone changes"
             for name, place in self.sites.items()
         ]  # fmt: skip
         return "\n".join(lines)
@@ -84,7 +84,7 @@ class Aligned:
 
 def align(
     subject: TorchSubject,
-    task: Task,
+    task: AlignmentTask,
     *,
     site: str | Site,
     train: Sequence[Interchange],
@@ -156,7 +156,7 @@ def registered(subject: TorchSubject, bases: dict[str, Subspace]) -> TorchSubjec
     return replace(subject, bases={**subject.bases, **bases})
 
 
-def movable(task: Task, variable: str, pairs: Sequence[Interchange]) -> bool:
+def movable(task: AlignmentTask, variable: str, pairs: Sequence[Interchange]) -> bool:
     """Whether two or more pairs have an answer that a variable alone changes."""
     alone = ((p.base, {variable: p.sources[variable]}) for p in pairs if variable in p.sources)
     return sum(task.target(b, s) != task.target(b) for b, s in alone) > 1

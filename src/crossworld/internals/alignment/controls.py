@@ -67,7 +67,7 @@ def alignment_controls(
     Returns
     -------
     EffectTable
-        ``iia``, ``control[kind]`` and ``iia - control[kind]``: shares have Wilson, their paired
+        ``iia``, ``control[kind]`` and ``iia - control[kind]``: shares have exact, their paired
         differences Bonett-Price intervals; ``random``, a mean of shares, and its difference t.
 
     References

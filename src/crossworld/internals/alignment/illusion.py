@@ -13,7 +13,7 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import DesignError
 from crossworld.internals.alignment.downstream import read_space
-from crossworld.internals.alignment.task import Interchange, Task, chunks
+from crossworld.internals.alignment.task import AlignmentTask, Interchange, chunks
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Subspace
 from crossworld.internals.inputs import Batch
@@ -150,9 +150,9 @@ def illusion(
     Notes
     -----
     It fires when the row part alone has significantly less than half of the subspace's effect.
-    Where no more directions are read than the subspace has, every subspace has the same row part
-    and the split cannot tell. Directions that carry less than 0.1 % of the mean squared Jacobian
-    count as unread.
+    Where the row part is all that is read, as with one direction read by a scalar output, the split
+    says nothing and the verdict is open. Directions that carry less than 0.1 % of the mean squared
+    Jacobian count as unread.
     """
     where = Site.parse(site) if isinstance(site, str) else site
     if where.basis is None or not isinstance(subject.bases.get(where.basis), Subspace):
@@ -172,14 +172,14 @@ def illusion(
     effects, activations = _effects(subject, plain, couples, score, parts)
     share = 1.0 - float(np.sum((space.T @ held.matrix) ** 2)) / held.matrix.shape[1]
     table = _table(effects, couples)
-    fired, reason = verdict(table, max(share, 0.0), space.shape[1], held.matrix.shape[1])
+    fired, reason = verdict(table, max(share, 0.0), space.shape[1], row.shape[1])
     return Illusion(where, table, fired, reason, max(share, 0.0), space.shape[1], width, reader,
                     _variances(activations, parts))  # fmt: skip
 
 
 def illusion_of(
     subject: TorchSubject,
-    task: Task,
+    task: AlignmentTask,
     variable: str,
     *,
     site: Site,
@@ -224,7 +224,7 @@ def illusion_of(
     return illusion(subject, site, couples=couples, score=score, downstream=downstream)
 
 
-def verdict(table: EffectTable, share: float, rank: int, size: int) -> tuple[bool | None, str]:
+def verdict(table: EffectTable, share: float, rank: int, read: int) -> tuple[bool | None, str]:
     """Whether it is an illusion, and why."""
     if share < _SLIVER:
         return False, "all of it is read by what follows"
@@ -233,10 +233,10 @@ def verdict(table: EffectTable, share: float, rank: int, size: int) -> tuple[boo
     assert rest.estimate is not None
     if effect.estimate <= _SLIVER * abs(table["effect[whole]"].estimate or 0.0) + 1e-12:
         return None, "the subspace has no effect that could be one"
-    if rank <= size:
+    if read >= rank:
         return None, (
-            f"only {rank} directions are read, so every subspace has the same row part; name a "
-            "read-out of more dimensions with downstream="
+            f"its row part is all {rank} directions that are read, so the split says nothing; name "
+            "a read-out of more dimensions with downstream="
         )
     low = rest.conf_low if rest.conf_low is not None else rest.estimate
     high = rest.conf_high if rest.conf_high is not None else rest.estimate

@@ -13,10 +13,10 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
 from crossworld.internals.alignment.task import (
+    AlignmentTask,
     Chunk,
     Interchange,
     Places,
-    Task,
     check_pairs,
     chunks,
     places,
@@ -83,7 +83,7 @@ class Agreement:
 
 def interchange_accuracy(
     subject: Subject,
-    task: Task,
+    task: AlignmentTask,
     *,
     sites: Mapping[str, Any],
     pairs: Sequence[Interchange],
@@ -111,8 +111,8 @@ def interchange_accuracy(
     Returns
     -------
     Agreement
-        Shares have Wilson intervals, with clusters at the effective number of pairs and Student's
-        critical value; kappa has a t interval by the delta method.
+        Shares have exact intervals (Clopper-Pearson; with clusters Korn-Graubard), kappa a t
+        interval by the delta method.
 
     Raises
     ------
@@ -192,13 +192,13 @@ def kappa(
     return mean_effect("kappa", (observed - expected) / (1.0 - expected), level=level)
 
 
-def _probabilities(task: Task, output: Any) -> Vector:
+def _probabilities(task: AlignmentTask, output: Any) -> Vector:
     found = task.logits(output).detach().double().softmax(-1).cpu().numpy()
     return np.asarray(found, dtype=np.float64)
 
 
 def _shares(
-    task: Task, pairs: Sequence[Interchange], hits: Vector, target: Ints, before: Ints
+    task: AlignmentTask, pairs: Sequence[Interchange], hits: Vector, target: Ints, before: Ints
 ) -> dict[str, tuple[Ints | None, Vector]]:
     """Which pairs each accuracy is a share of."""
     found: dict[str, tuple[Ints | None, Vector]] = {"iia": (None, hits)}

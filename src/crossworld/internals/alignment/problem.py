@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import DesignError
-from crossworld.internals.alignment.task import Chunk, Interchange, Task, chunks
+from crossworld.internals.alignment.task import AlignmentTask, Chunk, Interchange, chunks
 from crossworld.internals.backend import torch
 from crossworld.internals.site import Site
 from crossworld.internals.subject import Subject
@@ -66,7 +66,7 @@ class Problem:
     """
 
     subject: Subject
-    task: Task
+    task: AlignmentTask
     site: Site
     variables: tuple[str, ...]
     pairs: tuple[Interchange, ...]
@@ -121,7 +121,7 @@ class Problem:
 
 def problem(
     subject: Subject,
-    task: Task,
+    task: AlignmentTask,
     site: Site,
     *,
     pairs: Sequence[Interchange],

@@ -52,7 +52,7 @@ class Ranking:
 def rank_programs(results: Mapping[str, Agreement], *, level: float = 0.95) -> Ranking:
     r"""Rank rival programs of one network by interchange accuracy, all intervals at once.
 
-    Accuracies have Wilson intervals at the level :math:`(1-\alpha)^{1/k}`, k the number of rows
+    Accuracies have exact intervals at the level :math:`(1-\alpha)^{1/k}`, k the number of rows
     (accuracies and differences). Differences from the best are paired (Bonett-Price, or t over
     clusters) where two programs were tested on the same pairs, else Newcombe's.
 
@@ -127,7 +127,7 @@ def approximate_abstraction(result: Agreement, *, level: float = 0.95) -> Effect
     result
         What `interchange_accuracy` found.
     level
-        Probability with which all intervals hold: errors Wilson, distances t, Sidak over all. The
+        Probability with which all intervals hold: errors exact, distances t, Sidak over all. The
         interval of the maximum runs from the largest lower to the largest upper limit of the
         errors, which is safe because those hold together.
 
@@ -147,7 +147,7 @@ def approximate_abstraction(result: Agreement, *, level: float = 0.95) -> Effect
     worst = max(rows, key=lambda row: row.estimate or 0.0)
     high = max(row.conf_high or 0.0 for row in rows)
     low = max(row.conf_low or 0.0 for row in rows)
-    rows.append(Effect("error[worst]", worst.estimate, None, low, high, None, "wilson"))
+    rows.append(Effect("error[worst]", worst.estimate, None, low, high, None, "exact"))
     warnings = []
     for one, r in at.items():
         known = r[np.isfinite(distance[r])]

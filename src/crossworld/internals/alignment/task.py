@@ -21,7 +21,7 @@ _TRIES = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class AlignmentTask:
     """A program, and how its inputs and answers look to the network.
 
     Parameters
@@ -45,7 +45,7 @@ class Task:
     Examples
     --------
     >>> program = CausalProgram({"a": (0, 1)}, {"out": lambda a: 1 - a}, "out")
-    >>> Task(program, lambda x: [x["a"]], (0, 1)).target({"a": 0})
+    >>> AlignmentTask(program, lambda x: [x["a"]], (0, 1)).target({"a": 0})
     1
     """
 
@@ -256,7 +256,7 @@ class Chunk:
 
 
 def chunks(
-    task: Task, pairs: Sequence[Interchange], size: int, order: Ints | None = None
+    task: AlignmentTask, pairs: Sequence[Interchange], size: int, order: Ints | None = None
 ) -> Iterator[Chunk]:
     """Group pairs whose inputs have one shape and that interchange the same variables."""
     at = np.arange(len(pairs)) if order is None else order
@@ -276,7 +276,7 @@ def chunks(
             )
 
 
-def _shape(task: Task, setting: Setting) -> tuple[Any, ...]:
+def _shape(task: AlignmentTask, setting: Setting) -> tuple[Any, ...]:
     one = task.encoded(setting)
     held = one if isinstance(one, Mapping) else {"": one}
     sizes = tuple((k, tuple(np.shape(v))) for k, v in held.items())
@@ -284,7 +284,7 @@ def _shape(task: Task, setting: Setting) -> tuple[Any, ...]:
     return (*sizes, *((k, v[1] - v[0]) for k, v in sorted(spans.items())))
 
 
-def places(sites: Mapping[str, Any], task: Task) -> Places:
+def places(sites: Mapping[str, Any], task: AlignmentTask) -> Places:
     """Sites of each variable: a site, its text, or several."""
     if not isinstance(sites, Mapping) or not sites:
         raise DesignError(

@@ -14,9 +14,9 @@ from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy, swapped
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import (
+    AlignmentTask,
     Interchange,
     Places,
-    Task,
     check_pairs,
     chunks,
     places,
@@ -27,7 +27,7 @@ from crossworld.internals.subject import TorchSubject
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class InterchangeTraining:
     r"""How a network is trained.
 
     .. math:: L = \mathrm{CE}\big(y(b), P(b)\big) + \lambda\, \mathrm{CE}\big(y(b; z_v \leftarrow
@@ -82,16 +82,16 @@ class Trained:
 
     subject: TorchSubject
     losses: tuple[tuple[float, float], ...]
-    options: Training
+    options: InterchangeTraining
 
 
 def interchange_training(
     subject: TorchSubject,
-    task: Task,
+    task: AlignmentTask,
     *,
     sites: Mapping[str, Any],
     pairs: Sequence[Interchange],
-    options: Training | None = None,
+    options: InterchangeTraining | None = None,
 ) -> Trained:
     """Train a copy of a network to answer as its program does, interchanged or not.
 
@@ -127,7 +127,7 @@ def interchange_training(
     Geiger, Wu, Lu, Rozner, Kreiss, Icard, Goodman & Potts (2022). Inducing causal structure for
     interpretable neural networks. ICML.
     """
-    t, chosen = torch(), Training() if options is None else options
+    t, chosen = torch(), InterchangeTraining() if options is None else options
     where = places(sites, task)
     check_pairs(pairs, where)
     copied = replace(subject, model=copy.deepcopy(subject.model))
@@ -156,10 +156,10 @@ def interchange_training(
 
 def _epoch(
     subject: TorchSubject,
-    task: Task,
+    task: AlignmentTask,
     where: Places,
     data: tuple[Sequence[Interchange], Any],
-    how: tuple[Any, Training],
+    how: tuple[Any, InterchangeTraining],
 ) -> tuple[float, float]:
     t, (pairs, order), (adam, options) = torch(), data, how
     totals = np.zeros(2)
@@ -208,12 +208,12 @@ class TrainingComparison:
 
 def compare_training(
     subject: TorchSubject,
-    task: Task,
+    task: AlignmentTask,
     *,
     sites: Mapping[str, Any],
     train: Sequence[Interchange],
     test: Sequence[Interchange],
-    options: Training | None = None,
+    options: InterchangeTraining | None = None,
 ) -> TrainingComparison:
     """Train a network from the same weights with interchanges and without, and compare.
 
@@ -229,10 +229,10 @@ def compare_training(
     Returns
     -------
     TrainingComparison
-        Wilson intervals of shares, Bonett-Price (or t over clusters) of differences, Sidak over
+        Exact intervals of shares, Bonett-Price (or t over clusters) of differences, Sidak over
         all six.
     """
-    chosen = Training() if options is None else options
+    chosen = InterchangeTraining() if options is None else options
     made = {
         name: interchange_training(subject, task, sites=sites, pairs=train,
                                    options=replace(chosen, weight=weight))
