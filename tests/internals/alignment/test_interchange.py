@@ -205,3 +205,48 @@ def test_a_language_model_is_interchanged_at_a_token() -> None:
     source = [subject.run(task.batch([p.sources["u"]])).output[0, -1, [4, 5]] for p in pairs]
     expected = torch.stack(source).double().softmax(-1).numpy()
     np.testing.assert_allclose(whole.probabilities, expected, atol=1e-6)
+
+
+def test_prompts_of_unequal_length_are_aligned_by_spans() -> None:
+    """The key's token stands at another place in base and source; only its span is exchanged."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from crossworld.internals.alignment.program import CausalProgram
+    from crossworld.internals.alignment.task import AlignmentTask
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=10, n_positions=8, n_embd=8, n_layer=2, n_head=2, initializer_range=0.5,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.GPT2LMHeadModel(config).eval()
+    program = CausalProgram(
+        {"pad": range(3), "x": range(8)}, {"u": lambda x: x, "out": lambda u: u % 2}, "out"
+    )
+    task = AlignmentTask(
+        program, lambda s: [9] * s["pad"] + [s["x"], 8], (0, 1), columns=(4, 5),
+        spans=lambda s: {"key": (s["pad"], s["pad"] + 1)},
+    )  # fmt: skip
+    pairs = interchanges(program, 25, seed=0)
+    site = {"u": "layers.0.resid @ key"}
+    found = interchange_accuracy(TorchSubject(model), task, sites=site, pairs=pairs, batch=4)
+    block, kept = model.transformer.h[0], {}
+    for row, pair in enumerate(pairs):
+        source, base = (
+            torch.tensor([task.encode(s)]) for s in (pair.sources["u"], pair.base)
+        )  # fmt: skip
+        with torch.no_grad():
+            handle = block.register_forward_hook(lambda m, i, o: kept.update(h=o.clone()))
+            model(source)
+            handle.remove()
+            value = kept["h"][0, pair.sources["u"]["pad"]]
+
+            def put(m, i, o, at=pair.base["pad"], value=value):
+                new = o.clone()
+                new[0, at] = value
+                return new
+
+            handle = block.register_forward_hook(put)
+            expected = model(base).logits[0, -1, [4, 5]].double().softmax(-1)
+            handle.remove()
+        np.testing.assert_allclose(found.probabilities[row], expected.numpy(), atol=1e-6)

@@ -140,7 +140,7 @@ def align(
     illusions = {}
     for name, place in sites.items():
         if movable(task, name, test):
-            illusions[name] = illusion_of(ready, task, name, site=place, pairs=test)
+            illusions[name] = illusion_of(ready, task, variable=name, site=place, pairs=test)
     return Aligned(ready, task, where, bases, agreement, starts, illusions, tuple(train), chosen)
 
 

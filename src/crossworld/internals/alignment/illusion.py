@@ -180,8 +180,8 @@ def illusion(
 def illusion_of(
     subject: TorchSubject,
     task: AlignmentTask,
-    variable: str,
     *,
+    variable: str,
     site: Site,
     pairs: Sequence[Interchange],
     downstream: Any = None,
