@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crossworld.core.estimate import Codes
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
+from crossworld.internals.curves import drawn
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.rates import codes, paired_difference, rate, tabled
 from crossworld.internals.site import Site, sites
@@ -118,7 +119,25 @@ def probe(
         rows.append(rate(f"control[{site}]", hits[1], **how))
         rows.append(paired_difference(f"selectivity[{site}]", *hits, **how))
     heading = f"logistic probes of {len(classes)} classes at {len(places)} sites"
-    return tabled(rows, heading, units=(len(held), group), level=chosen.level, family=family)
+    table = tabled(rows, heading, units=(len(held), group), level=chosen.level, family=family)
+    return _along_positions(table, places)
+
+
+def _along_positions(table: EffectTable, places: Sequence[Site]) -> EffectTable:
+    """Draw accuracy and control along the numbered positions of each part."""
+    for where in dict.fromkeys(site.where for site in places):
+        numbered = [
+            (float(site.position or 0), str(site)) for site in places
+            if site.where == where and (site.position or "x").lstrip("-").isdigit()
+        ]  # fmt: skip
+        lines = {
+            name: [(x, f"{name}[{site}]") for x, site in numbered]
+            for name in ("accuracy", "control")
+        }
+        table = drawn(
+            table, lines, names=("position", "share read rightly"), title=f"probes at {where}"
+        )
+    return table
 
 
 def activations(subject: TorchSubject, held: Pairs, places: Sequence[Site]) -> Mapping[Site, Array]:

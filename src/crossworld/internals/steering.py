@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
 from crossworld.internals.backend import torch
+from crossworld.internals.curves import drawn
 from crossworld.internals.metrics import Measure, Rows, measure
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.rates import codes, mean, mean_effect, tabled
@@ -110,7 +111,15 @@ def steer(
         for dose in asked:
             rows += _beside(subject, site, (along[1], dose), aside, family)
     heading = f"{found.name} steered at {site}"
-    return tabled(rows, heading, units=(len(held), cluster), family=family, warnings=warnings)
+    table = tabled(rows, heading, units=(len(held), cluster), family=family, warnings=warnings)
+    lines = {found.name: [(dose, f"metric[{dose:g}]") for dose in (0.0, *asked)]}
+    table = drawn(table, lines, names=("dose", found.name), title="response to the dose")
+    for name, null in (("perplexity ratio", 1.0), ("kl", 0.0)):
+        line = [
+            (d, f"{name}[{d:g}]") for d in asked if any(r.term == f"{name}[{d:g}]" for r in rows)
+        ]
+        table = drawn(table, {name: line}, names=("dose", name), title="side effects", null=null)
+    return table
 
 
 def _response(
