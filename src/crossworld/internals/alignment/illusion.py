@@ -25,7 +25,7 @@ from crossworld.internals.subject import TorchSubject
 Matrix = NDArray[np.float64]
 Score = Callable[[Any, NDArray[np.int64]], Any]
 _SLIVER = 1e-3
-_MORE = 0.05  # of the subspace's effect: less is curvature of the score
+_MORE = 0.05  # share of an effect below which a difference from it, or from none, is not told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +149,8 @@ def illusion(
 
     Notes
     -----
-    It fires when the row part alone has significantly less than half of the subspace's effect.
+    It fires when the row part alone has significantly less than half of the subspace's effect, and
+    is silent on a subspace with under 5 % of the effect of all of the site.
     Where the row part is all that is read, as with one direction read by a scalar output, the split
     says nothing and the verdict is open. Directions that carry less than 0.1 % of the mean squared
     Jacobian count as unread.
@@ -172,7 +173,10 @@ def illusion(
     effects, activations = _effects(subject, plain, couples, score, parts)
     share = 1.0 - float(np.sum((space.T @ held.matrix) ** 2)) / held.matrix.shape[1]
     table = _table(effects, couples)
-    fired, reason = verdict(table, max(share, 0.0), space.shape[1], row.shape[1])
+    size = float(np.abs(effects["subspace"]).mean())
+    weak = size <= _MORE * float(np.abs(effects["whole"]).mean()) + 1e-12
+    read = (space.shape[1], row.shape[1])
+    fired, reason = verdict(table, max(share, 0.0), read=read, weak=weak)
     return Illusion(where, table, fired, reason, max(share, 0.0), space.shape[1], width, reader,
                     _variances(activations, parts))  # fmt: skip
 
@@ -224,16 +228,31 @@ def illusion_of(
     return illusion(subject, site, couples=couples, score=score, downstream=downstream)
 
 
-def verdict(table: EffectTable, share: float, rank: int, read: int) -> tuple[bool | None, str]:
-    """Whether it is an illusion, and why."""
+def verdict(
+    table: EffectTable, share: float, *, read: tuple[int, int], weak: bool
+) -> tuple[bool | None, str]:
+    """Whether it is an illusion, and why.
+
+    Parameters
+    ----------
+    table
+        Effects of the parts.
+    share
+        Share of the subspace that nothing reads.
+    read
+        Number of directions that are read, and of those in the row part.
+    weak
+        Whether the subspace has next to no effect beside all of the site.
+    """
     if share < _SLIVER:
         return False, "all of it is read by what follows"
     effect, rest = table["effect[subspace]"], table["row - half"]
     assert effect.estimate is not None
     assert rest.estimate is not None
-    if effect.estimate <= _SLIVER * abs(table["effect[whole]"].estimate or 0.0) + 1e-12:
-        return None, "the subspace has no effect that could be one"
-    if read >= rank:
+    if weak:
+        return None, "the subspace has next to no effect beside all of the site"
+    rank, inside = read
+    if inside >= rank:
         return None, (
             f"its row part is all {rank} directions that are read, so the split says nothing; name "
             "a read-out of more dimensions with downstream="
