@@ -58,15 +58,52 @@ if TYPE_CHECKING:
     from crossworld.infer.multiplier import Multiplier as Multiplier
     from crossworld.infer.simulation import Simulation as Simulation
     from crossworld.infer.wald import Wald as Wald
+    from crossworld.internals.alignment.align import Aligned as Aligned
+    from crossworld.internals.alignment.align import align as align
+    from crossworld.internals.alignment.controls import alignment_controls as alignment_controls
+    from crossworld.internals.alignment.illusion import Couples as Couples
+    from crossworld.internals.alignment.illusion import Illusion as Illusion
+    from crossworld.internals.alignment.illusion import illusion as illusion
+    from crossworld.internals.alignment.illusion import illusion_of as illusion_of
+    from crossworld.internals.alignment.interchange import Agreement as Agreement
+    from crossworld.internals.alignment.interchange import (
+        interchange_accuracy as interchange_accuracy,
+    )
+    from crossworld.internals.alignment.program import CausalProgram as CausalProgram
+    from crossworld.internals.alignment.rivals import (
+        approximate_abstraction as approximate_abstraction,
+    )
+    from crossworld.internals.alignment.rivals import rank_programs as rank_programs
+    from crossworld.internals.alignment.search import DAS as DAS
+    from crossworld.internals.alignment.search import BoundlessDAS as BoundlessDAS
+    from crossworld.internals.alignment.task import AlignmentTask as AlignmentTask
+    from crossworld.internals.alignment.task import Interchange as Interchange
+    from crossworld.internals.alignment.task import interchanges as interchanges
+    from crossworld.internals.alignment.training import InterchangeTraining as InterchangeTraining
+    from crossworld.internals.alignment.training import compare_training as compare_training
+    from crossworld.internals.alignment.training import interchange_training as interchange_training
     from crossworld.internals.basis import Feature as Feature
     from crossworld.internals.basis import Subspace as Subspace
+    from crossworld.internals.concepts import concept_effects as concept_effects
+    from crossworld.internals.erasure import Leace as Leace
+    from crossworld.internals.generate import Sampling as Sampling
+    from crossworld.internals.generate import World as World
+    from crossworld.internals.generate import counterfactual as counterfactual
+    from crossworld.internals.generate import generate as generate
+    from crossworld.internals.interventions import Change as Change
+    from crossworld.internals.interventions import Intervention as Intervention
     from crossworld.internals.metrics import Metric as Metric
     from crossworld.internals.noise import Noise as Noise
     from crossworld.internals.pairs import Pairs as Pairs
     from crossworld.internals.patch import Patch as Patch
+    from crossworld.internals.probes import Probing as Probing
+    from crossworld.internals.probes import probe as probe
     from crossworld.internals.published import PublishedEffects as PublishedEffects
+    from crossworld.internals.side_effects import Aside as Aside
+    from crossworld.internals.side_effects import side_effects as side_effects
     from crossworld.internals.site import Site as Site
     from crossworld.internals.site import sites as sites
+    from crossworld.internals.steering import steer as steer
     from crossworld.internals.study import PatchStudy as PatchStudy
     from crossworld.internals.subject import TorchSubject as TorchSubject
     from crossworld.internals.sweep import sweep as sweep
@@ -179,6 +216,26 @@ _HOME = {
     "internals.study": ("PatchStudy",),
     "internals.subject": ("TorchSubject",),
     "internals.sweep": ("sweep",),
+    "internals.alignment.align": ("Aligned", "align"),
+    "internals.alignment.controls": ("alignment_controls",),
+    "internals.alignment.illusion": ("Couples", "Illusion", "illusion", "illusion_of"),
+    "internals.alignment.interchange": ("Agreement", "interchange_accuracy"),
+    "internals.alignment.program": ("CausalProgram",),
+    "internals.alignment.rivals": ("approximate_abstraction", "rank_programs"),
+    "internals.alignment.search": ("BoundlessDAS", "DAS"),
+    "internals.alignment.task": ("AlignmentTask", "Interchange", "interchanges"),
+    "internals.alignment.training": (
+        "InterchangeTraining",
+        "compare_training",
+        "interchange_training",
+    ),
+    "internals.concepts": ("concept_effects",),
+    "internals.erasure": ("Leace",),
+    "internals.generate": ("Sampling", "World", "counterfactual", "generate"),
+    "internals.interventions": ("Change", "Intervention"),
+    "internals.probes": ("Probing", "probe"),
+    "internals.side_effects": ("Aside", "side_effects"),
+    "internals.steering": ("steer",),
     "reasoning.budget": ("Costs", "budget"),
     "reasoning.collect": ("collect", "collect_now"),
     "reasoning.edits.carried": ("CARRIED", "carried_share"),

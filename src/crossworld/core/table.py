@@ -174,6 +174,17 @@ class EffectTable:
             raise SpecError(f"{str(file)!r} is not a result file: {error}") from None
         if not isinstance(held, dict) or held.get("schema") != SCHEMA:
             raise SpecError(f"{str(file)!r} is not a result file of schema {SCHEMA!r}")
+        return cls.from_dict(held, source=repr(str(file)))
+
+    @classmethod
+    def from_dict(cls, held: Mapping[str, Any], *, source: str = "this") -> EffectTable:
+        """Read a result document that is a value, as `to_dict` gives it.
+
+        Raises
+        ------
+        SpecError
+            If a part is missing or of the wrong kind.
+        """
         try:
             known(held["diagnostics"].get("exhibits", ()))
             return cls(
@@ -187,7 +198,7 @@ class EffectTable:
                 provenance=held["provenance"],
             )
         except (KeyError, TypeError, ValueError, AttributeError, SpecError) as error:
-            raise SpecError(f"{str(file)!r} is a damaged result file: {error!r}") from None
+            raise SpecError(f"{source} is a damaged result file: {error!r}") from None
 
     def to_frame(self) -> Any:
         """Return the rows as a pandas frame, one column per field."""

@@ -56,6 +56,9 @@ class Subspace:
             raise DesignError(
                 f"a subspace is a finite (d, r) matrix with r <= d, got shape {given.shape}"
             )
+        if np.allclose(given.T @ given, np.eye(given.shape[1]), rtol=0.0, atol=1e-13):
+            object.__setattr__(self, "matrix", given)  # saved and read again it stays as it is
+            return
         columns, upper = np.linalg.qr(given)
         size = np.abs(np.diag(upper))
         if size.min() <= 1e-10 * max(size.max(), 1e-300):
