@@ -1,4 +1,4 @@
-"""Twenty seeds of the 200-prompt run of ``crossworld demo``: is the standard error the spread?
+"""Whether the standard error of ``crossworld demo --n 200`` is the spread over twenty seeds.
 
     python studies/demo_seeds.py [--seeds 20] [--n 200]
 
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from crossworld.cli import beside
 from crossworld.cli import reasoning_example as analysis
 from crossworld.cli.demo import Settings, inputs
 
@@ -36,12 +37,12 @@ def one(n: int, seed: int) -> list[dict[str, Any]]:
         study = analysis.table_study(case, frame)
         _, ols = analysis.by_statsmodels(case, frame, study)
         return [
-            *analysis.tidy("statsmodels OLS, mediation formula", ols),
-            *analysis.tidy("shallow neural network", analysis.by_network(case, study)),
-            *analysis.tidy("multiply robust (boosting)", analysis.by_robust(case, study)),
+            *beside.tidy("statsmodels OLS, mediation formula", ols),
+            *beside.tidy("shallow neural network", analysis.by_network(case, study)),
+            *beside.tidy("multiply robust (boosting)", analysis.by_robust(case, study)),
             *analysis.naive(case, frame),
             *analysis.knowing(case, frame),
-            *analysis.tidy(analysis.REPLAY, analysis.by_replay(case)),
+            *beside.tidy(beside.REPLAY, analysis.by_replay(case)),
         ]
 
 

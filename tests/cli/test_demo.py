@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import crossworld as xw
+from crossworld.cli import beside
 from crossworld.cli import reasoning_example as analysis
 from crossworld.reasoning.pocket import check_sums, pocket_recording
 
@@ -199,24 +200,37 @@ def test_other_traces_in_the_place_of_ours(out: Path) -> None:
 
 
 def row(method: str, estimate: float, error: float = 0.01) -> dict[str, Any]:
-    return {"method": method, "term": "nie", "estimate": estimate, "std_error": error}
+    told = {"method": method, "term": "nie", "estimate": estimate, "std_error": error}
+    return {**told, "conf_low": estimate - 2 * error, "conf_high": estimate + 2 * error}
 
 
 def test_the_verdict_depends_on_the_numbers() -> None:
-    truth, known, naive = analysis.REPLAY, analysis.KNOWING, analysis.NAIVE
-    together = analysis.verdict([row("a", 0.1), row("b", 0.11), row(known, 0.2), row(truth, 0.2)])
+    truth, known, naive = beside.REPLAY, beside.KNOWING, beside.NAIVE
+    together = beside.verdict([row("a", 0.1), row("b", 0.11), row(known, 0.2), row(truth, 0.2)])
     assert "miss the experiment together" in together
     assert "With the sums checked the same method finds" in together
     assert "  a: -0.100 (7.1 standard errors)" in together
-    still = analysis.verdict([row("a", 0.1), row(known, 0.1), row(truth, 0.2)])
+    still = beside.verdict([row("a", 0.1), row(known, 0.1), row(truth, 0.2)])
     assert "finds what the experiment finds" not in still
-    alone = analysis.verdict([row("a", 0.1), row("b", 0.2), row(truth, 0.2)])
+    alone = beside.verdict([row("a", 0.1), row("b", 0.2), row(truth, 0.2)])
     assert "Off by more than chance: a." in alone
-    fine = analysis.verdict([row("a", 0.21), row("b", 0.2), row(truth, 0.2)])
+    fine = beside.verdict([row("a", 0.21), row("b", 0.2), row(truth, 0.2)])
     assert "No model is further from the experiment than chance allows" in fine
-    far = analysis.verdict([row("a", 0.2), row(naive, 0.05), row(truth, 0.2)])
+    far = beside.verdict([row("a", 0.2), row(naive, 0.05), row(truth, 0.2)])
     assert "naive difference takes" in far
-    assert "naive difference takes" not in analysis.verdict([row(naive, 0.2), row(truth, 0.2)])
+    assert "naive difference takes" not in beside.verdict([row(naive, 0.2), row(truth, 0.2)])
+
+
+def test_the_report_shows_the_comparison_and_the_contours(ran: tuple[Run, Path]) -> None:
+    rows = [row("a", 0.1), row(beside.KNOWING, 0.2), row(beside.REPLAY, 0.2)]
+    shown = beside.side_by_side(rows)
+    assert (shown.methods, shown.truth) == (("a", beside.KNOWING, beside.REPLAY), beside.REPLAY)
+    assert beside.side_by_side(rows[:1]).truth == ""
+    told = beside.story("Does it?", "8 numbers", rows)
+    assert any("miss the experiment together" in text for text in told.text)
+    for page in ("report.html", "replay.html"):
+        text = (ran[1] / page).read_text(encoding="utf-8")
+        assert analysis.QUESTION in text or "exhibits" not in text
 
 
 def test_it_says_so_when_dowhy_is_left_out(ran: tuple[Run, Path]) -> None:

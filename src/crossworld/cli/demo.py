@@ -226,6 +226,7 @@ def put(out: Path, given: Mapping[str, str], made: tuple[str, ...]) -> None:
 
 def on_reasoning(out: Path, asked: Settings) -> None:
     """Analyse the recorded (or live) traces five ways."""
+    from crossworld.cli import beside
     from crossworld.cli import reasoning_example as analysis
 
     told, found = REASONING.format(n=asked.n), dict[str, Any]()
@@ -239,10 +240,10 @@ def on_reasoning(out: Path, asked: Settings) -> None:
             step(words)
     say(told)
     say(f"Text as numbers: {found['numbers']}.\n")
-    say(analysis.beside(found["rows"]))
+    say(beside.beside(found["rows"]))
     if find_spec("dowhy") is None:
         say("(DoWhy is left out: pip install 'crossworld[dowhy]')")
-    say(f"\n{analysis.verdict(found['rows'])}\n")
+    say(f"\n{beside.verdict(found['rows'])}\n")
     say(found["answer"])
     say(f"\n{found['sensitivity']}")
     say(

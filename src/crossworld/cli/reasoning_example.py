@@ -26,6 +26,18 @@ import numpy as np
 import pandas as pd
 
 import crossworld as xw
+from crossworld.cli.beside import (
+    KNOWING,
+    NAIVE,
+    REPLAY,
+    beside,
+    contours,
+    entry,
+    side_by_side,
+    story,
+    tidy,
+    verdict,
+)
 from crossworld.io import write_text
 from crossworld.reasoning.observational.fixed import (
     MINILM,
@@ -35,11 +47,8 @@ from crossworld.reasoning.observational.fixed import (
 )
 from crossworld.reasoning.pocket import check_sums
 
+QUESTION = "Does the reasoning do anything, or is it decoration?"
 ASKED = (xw.TE, xw.NDE, xw.NIE)
-NAMES = ("te", "nde", "nie")
-REPLAY, KNOWING = "replay", "multiply robust, sums checked"
-NAIVE = "naive difference in differences"
-FAR = 2.0  # standard errors
 FAMILIAR = 0.5  # share of known words under which fixed components say nothing about a text
 
 
@@ -303,94 +312,21 @@ def sensitivity(study: Any) -> Any:
 # -- telling
 
 
-def tidy(method: str, result: Any) -> list[dict[str, Any]]:
-    """Rows of a result."""
-    return [entry(method, name, result[name]) for name in NAMES]
-
-
-def entry(method: str, term: str, row: Any) -> dict[str, Any]:
-    """One row of the comparison."""
-    told = {key: getattr(row, key) for key in ("estimate", "std_error", "conf_low", "conf_high")}
-    return {"method": method, "term": term, **told}
-
-
-def beside(rows: list[dict[str, Any]]) -> str:
-    """The answers side by side, estimate and 95 % interval."""
-    held = {(row["method"], row["term"]): row for row in rows}
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    width = max(map(len, methods))
-    lines = [f"{'95 % intervals':<{width}}  " + "  ".join(f"{name:^23}" for name in NAMES)]
-    for method in methods:
-        shown = [held.get((method, name)) for name in NAMES]
-        lines.append(f"{method:<{width}}  " + "  ".join(map(interval, shown)))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def interval(row: dict[str, Any] | None) -> str:
-    """Estimate and interval in 23 characters."""
-    if row is None:
-        return " " * 23
-    return f"{row['estimate']:+.3f} [{row['conf_low']:+.3f}, {row['conf_high']:+.3f}]".ljust(23)
-
-
-def verdict(rows: list[dict[str, Any]]) -> str:
-    """Say in words how far the observational answers are from the experiment, and why."""
-    nie = {row["method"]: row for row in rows if row["term"] == "nie"}
-    if REPLAY not in nie:
-        return (
-            "Nobody replayed these texts, so nothing here is an experimental truth: what the "
-            "numbers miss of the\ntext is counted as direct."
-        )
-    truth = nie.pop(REPLAY)
-    gaps = {method: gap(row, truth) for method, row in nie.items()}
-    lines = [f"How far from replay (nie {truth['estimate']:+.3f}):"]
-    lines += [f"  {m}: {size:+.3f} ({abs(z):.1f} standard errors)" for m, (size, z) in gaps.items()]
-    models = [row for method, row in nie.items() if method not in (KNOWING, NAIVE)]
-    off = [m for m, (_, z) in gaps.items() if abs(z) > FAR and m not in (KNOWING, NAIVE)]
-    agree = all(abs(gap(one, two)[1]) < FAR for one in models for two in models)
-    if off and agree:
-        lines.append(
-            "The models agree with one another and miss the experiment together: their numbers "
-            "lack something that\nthe answer depends on, and what is missed is counted as direct. "
-            "No interval and no refuter can see that."
-        )
-    elif off:
-        lines.append(f"Off by more than chance: {', '.join(off)}.")
-    else:
-        lines.append("No model is further from the experiment than chance allows.")
-    if off and KNOWING in gaps and abs(gaps[KNOWING][1]) < FAR:
-        lines.append(
-            "With the sums checked the same method finds what the experiment finds: which words a "
-            "text holds says\nlittle about whether its sums are right."
-        )
-    if NAIVE in gaps and abs(gaps[NAIVE][1]) > FAR:
-        lines.append(
-            "The naive difference takes easy questions to need no reasoning. They do, so it takes "
-            "their part away."
-        )
-    return "\n".join(lines)
-
-
-def gap(one: dict[str, Any], two: dict[str, Any]) -> tuple[float, float]:
-    """Difference of two estimates, and in standard errors as if they were independent."""
-    size = float(one["estimate"] - two["estimate"])
-    return size, size / float(np.hypot(one["std_error"], two["std_error"]))
-
-
 def write(case: Case, found: dict[str, Any], replayed: Any) -> None:
     """Write the comparison, the statsmodels fits, the identification and the reports."""
-    folder, answer = case.folder, found["answer"]
-    pd.DataFrame(found["rows"]).to_csv(folder / "comparison.csv", index=False)
+    folder, answer, rows = case.folder, found["answer"], found["rows"]
+    pd.DataFrame(rows).to_csv(folder / "comparison.csv", index=False)
     fits = "\n\n".join(str(fit.summary()) for fit in found["models"])
     stamps = ("Date:", "Time:")  # of the run, not of the fit
     kept = [line for line in fits.splitlines() if not line.startswith(stamps)]
     write_text(folder / "models.txt", "\n".join(kept) + "\n")
+    told = [story(QUESTION, found["numbers"], rows), side_by_side(rows)]
     licence = {"observational": answer.identification}
     if replayed is not None:
         licence["replay"] = replayed.identification
-        replayed.report(folder / "replay.html")
+        replayed.report(folder / "replay.html", exhibits=told)
     write_text(folder / "identification.json", json.dumps(licence, indent=1) + "\n")
-    answer.report(folder / "report.html")
+    answer.report(folder / "report.html", exhibits=[*told, *contours(found["sensitivity"])])
 
 
 def main() -> None:
