@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from crossworld import catalog
-from crossworld.core.analysis import Analysis
+from crossworld.core.analysis import Analysis, check_confidence
 from crossworld.core.estimand import Estimand
 from crossworld.core.fits import portable
 from crossworld.core.parse import estimand
 from crossworld.core.table import SCHEMA
 from crossworld.errors import SpecError
 from crossworld.internals.described import study_from
-from crossworld.internals.saved import SavedStudy
 from crossworld.reasoning.study import ReasoningStudy
 from crossworld.tables.study import TableStudy
 
@@ -135,6 +134,42 @@ def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None
 
     ``data``, when given, is read in place of the file that the document names.
     """
+    document, kind = _sections(document)
+    study = _study_of(kind, document["study"], folder, data)
+    return Analysis(study, *_recipe(document, kind))
+
+
+def check_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Check all of a document that can be checked without its data.
+
+    Returns
+    -------
+    dict
+        The document as a spec: the one of a result document is taken out.
+
+    Raises
+    ------
+    SpecError
+        If a key, name or value is not known; the message names the nearest known one.
+
+    Examples
+    --------
+    >>> check_document({"study": {"data": "t.csv", "path": "a -> m -> y"}})["study"]["data"]
+    't.csv'
+    """
+    document, kind = _sections(document)
+    if kind == "internals":
+        raise SpecError("a study of kind 'internals' runs where its network is: crossworld run SPEC")
+    (_reasoning_options if kind == "reasoning" else _study_options)(document["study"])
+    _estimator, asked, _inference, level, *_rest = _recipe(document, kind)
+    check_confidence(level)
+    if not asked:
+        raise SpecError("no effect was asked for; try te, nde, nie")
+    return dict(document)
+
+
+def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return a spec whose sections are tables, and the kind of its study."""
     if document.get("schema") == SCHEMA and "spec" in document:
         document = document["spec"]
     if not isinstance(document, Mapping):
@@ -148,9 +183,13 @@ def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None
     kind = document["study"].get("kind", "table")
     if kind not in KINDS:
         raise SpecError.unknown("kind of study", str(kind), KINDS)
-    study = _study_of(kind, document["study"], folder, data)
+    return document, kind
+
+
+def _recipe(document: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
+    """Build what an analysis holds beside its study, in the order of its fields."""
     front_end, default = FRONT_ENDS[kind]
-    default = "Saved" if isinstance(study, SavedStudy) else default
+    default = "Saved" if document["study"].get("scores") is not None else default
     estimator = _named(
         document.get("estimator", {"name": default}), catalog.estimators(front_end), "estimator"
     )
@@ -167,8 +206,7 @@ def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None
     level = ask.get("level", 0.95)
     if isinstance(level, bool) or not isinstance(level, int | float):
         raise SpecError(f"level is a number between 0 and 1, got {level!r}")
-    asked = tuple(map(estimand, effects))
-    return Analysis(study, estimator, asked, inference, float(level), refuters, assume)
+    return estimator, tuple(map(estimand, effects)), inference, float(level), refuters, assume
 
 
 def _study_of(kind: str, table: Mapping[str, Any], folder: Path, data: Any) -> Any:
@@ -238,7 +276,8 @@ def _scaled_texts(asked: Estimand) -> Iterator[str]:
             yield f"({one} - {other}).{asked.scale}"
 
 
-def _study(table: Mapping[str, Any], folder: Path, data: Any = None) -> TableStudy:
+def _study_options(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the keys of a table study and return its options."""
     keys = [k for k in signature(TableStudy.from_frame).parameters if k not in ("frame", "path")]
     _known_keys(table, ("kind", "data", "path", *keys), "key of [study]")
     for name in ("data", "path"):
@@ -262,6 +301,11 @@ def _study(table: Mapping[str, Any], folder: Path, data: Any = None) -> TableStu
             options[name] = _texts(options[name], name)
     if "levels" in options:
         options["levels"] = tuple(_list(options["levels"], "levels"))
+    return options
+
+
+def _study(table: Mapping[str, Any], folder: Path, data: Any = None) -> TableStudy:
+    options = _study_options(table)
     if "graph" in options and is_file(folder / options["graph"]):
         options["graph"] = folder / options["graph"]
     file = data_file(table["data"], folder)
@@ -277,7 +321,8 @@ def data_file(name: str, folder: Path) -> Path:
     return file
 
 
-def _reasoning(table: Mapping[str, Any], folder: Path, data: Any = None) -> ReasoningStudy:
+def _reasoning_options(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the keys of a reasoning study and return its options."""
     keys = [k for k in signature(ReasoningStudy.from_cells).parameters if k != "frame"]
     _known_keys(table, ("kind", "data", *keys), "key of [study]")
     for name in ("data", "question", "prompt", "reasoning", "outcome"):
@@ -290,6 +335,11 @@ def _reasoning(table: Mapping[str, Any], folder: Path, data: Any = None) -> Reas
             raise SpecError(f"{name} in [study] is {_KINDS_OF_VALUES[wanted]}, got {value!r}")
     if "levels" in options:
         options["levels"] = tuple(options["levels"])
+    return options
+
+
+def _reasoning(table: Mapping[str, Any], folder: Path, data: Any = None) -> ReasoningStudy:
+    options = _reasoning_options(table)
     file = data_file(table["data"], folder)
     study = ReasoningStudy.from_cells(file if data is None else data, **options)
     return replace(study, origin=replace(study.origin, data=str(file)))

@@ -24,6 +24,7 @@ MANY_PARAMETERS = {
     "holds": "3.3: the flags of the command",
     "watch": "3.3: the flags of the command",
     "sweep": "3.3: the flags of the command",
+    "serve": "3.3: the flags of the command",
 }
 # **named in a public signature, with the contract that forces it
 NAMED = {"Y", "set_", "CDE", "INT_REF", "four_way", "SDE", "SIE"}

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 RUN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL = [*RUN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = {"serve": "service.md", "export": "service.md"}  # commands with a page of their own
 NO_RUN = "<!-- no-run -->"
 NEEDS = re.compile(r"<!-- needs: ([\w ]+) -->")  # modules without which a page is skipped
 
@@ -179,9 +180,10 @@ def test_every_option_of_the_command_is_told(file: Path) -> None:
 
     from crossworld.cli.main import app
 
-    text = file.read_text(encoding="utf-8")
     group = typer.main.get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]
+        page = file.with_name(PAGES.get(name, file.name))
+        text = page.read_text(encoding="utf-8")
         assert f"crossworld {name}" in text
         if name == "audit":
             continue  # its options are on the page about reasoning
