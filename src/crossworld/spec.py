@@ -193,9 +193,7 @@ def _recipe(document: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
     estimator = _named(
         document.get("estimator", {"name": default}), catalog.estimators(front_end), "estimator"
     )
-    inference = _named(
-        document.get("inference", {"name": "Wald"}), catalog.inferences(), "inference"
-    )
+    measured = inference(document.get("inference", {"name": "Wald"}))
     ask = document.get("ask", {})
     _known_keys(ask, ("effects", "refute", "level", "assume"), "key of [ask]")
     refuters = tuple(_refuters(ask.get("refute", [])))
@@ -206,7 +204,18 @@ def _recipe(document: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
     level = ask.get("level", 0.95)
     if isinstance(level, bool) or not isinstance(level, int | float):
         raise SpecError(f"level is a number between 0 and 1, got {level!r}")
-    return estimator, tuple(map(estimand, effects)), inference, float(level), refuters, assume
+    return estimator, tuple(map(estimand, effects)), measured, float(level), refuters, assume
+
+
+def inference(table: Mapping[str, Any]) -> Any:
+    """Build the inference that an ``[inference]`` table describes.
+
+    Examples
+    --------
+    >>> inference({"name": "Bootstrap", "draws": 200}).draws
+    200
+    """
+    return _named(table, catalog.inferences(), "inference")
 
 
 def _study_of(kind: str, table: Mapping[str, Any], folder: Path, data: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from crossworld.cli import audit, demo, identify, mediate, patch, serve, watch
+from crossworld.cli import audit, demo, export, identify, mediate, patch, serve, watch
 from crossworld.errors import CrossworldError, CrossworldWarning
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("mediate")(mediate.mediate)
 app.command("run")(mediate.run)
 app.command("identify")(identify.identify)
 app.command("watch")(watch.watch)
+app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.add_typer(audit.audit, name="audit")
 app.add_typer(patch.patch, name="patch")

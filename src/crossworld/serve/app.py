@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
 
-from crossworld.serve import analyses, openapi
+from crossworld.serve import analyses, effects, openapi
 from crossworld.serve.need import need
 from crossworld.serve.refusal import KINDS, RefusedError, body
 from crossworld.serve.service import Service
@@ -60,6 +60,7 @@ def build(settings: Settings) -> Any:
     app.state.service = service
     app.openapi = lambda: openapi.document(service)
     app.include_router(analyses.routes(service))
+    app.include_router(effects.routes(service))
     _plain_routes(app, service)
     _errors(app)
     app.add_middleware(Counted, service=service)
@@ -71,7 +72,11 @@ def _plain_routes(app: Any, service: Service) -> None:
 
     async def health() -> Response:
         return JSONResponse(
-            {"status": "ok", "model": service.settings.model is not None, **openapi.version()}
+            {
+                "status": "ok",
+                "model": None if service.model is None else service.model.digest,
+                **openapi.version(),
+            }
         )
 
     async def metrics() -> Response:

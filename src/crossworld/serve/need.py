@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from crossworld.errors import MissingExtraError
 
 SERVICE = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
-EXPORT = ("onnx", "onnxruntime", "skl2onnx")
+EXPORT = ("onnx", "onnxruntime")
 
 
 def need(feature: str, packages: tuple[str, ...] = SERVICE) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crossworld.core.provenance import installed
-from crossworld.serve.schemas import ERROR, EXAMPLE_SPEC, EXAMPLE_TABLE, JOB, LISTING, SPEC, STATE
+from crossworld.serve.schemas import (
+    EFFECTS,
+    ERROR,
+    EXAMPLE_SPEC,
+    EXAMPLE_TABLE,
+    JOB,
+    LISTING,
+    SPEC,
+    STATE,
+    examples,
+    prompts,
+)
 from crossworld.serve.store import ID
 
 if TYPE_CHECKING:
@@ -57,6 +68,7 @@ def document(service: Service) -> Document:
         },
         "security": [{"key": []}],
         "paths": {
+            "/v1/effects": {"post": _effects(service)},
             "/v1/analyses": {"post": _create(service), "get": _list()},
             "/v1/analyses/{id}": {"parameters": [_id()], "get": _show(), "delete": _remove()},
             "/healthz": {"get": _health()},
@@ -76,6 +88,8 @@ def document(service: Service) -> Document:
                 "Job": JOB,
                 "State": STATE,
                 "Listing": LISTING,
+                "Prompts": prompts(service.limits, _levels(service)),
+                "Effects": EFFECTS,
             },
         },
     }
@@ -96,6 +110,32 @@ def refusals(*statuses: int) -> Document:
 def ref(name: str) -> Document:
     """Point to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _levels(service: Service) -> tuple[str, str]:
+    return ("reference", "active") if service.model is None else service.model.levels
+
+
+def _effects(service: Service) -> Document:
+    limits = service.limits
+    return {
+        "operationId": "effects",
+        "summary": "Total, direct and indirect effect of the treatment on each of some prompts.",
+        "description": f"At most {limits.prompts:,} prompts of {limits.characters:,} characters. "
+        "With a reasoning and the treatment under which it was written, what that text has beyond "
+        "the expected enters the answer. 404 when no model is served.",
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": ref("Prompts"), "examples": examples(_levels(service))}},
+        },
+        "responses": {
+            "200": {
+                "description": "Effects, in the order of the prompts.",
+                "content": {JSON: {"schema": ref("Effects")}},
+            },
+            **refusals(401, 404, 408, 413, 415, 422, 429),
+        },
+    }
 
 
 def _create(service: Service) -> Document:
@@ -251,7 +291,10 @@ def _health() -> Document:
                             "required": ["status", "model", "version"],
                             "properties": {
                                 "status": {"const": "ok"},
-                                "model": {"type": "boolean"},
+                                "model": {
+                                    "description": "SHA-256 of the model's manifest.",
+                                    "type": ["string", "null"],
+                                },
                                 "version": {"type": "string"},
                             },
                         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossworld.serve.settings import Limits
 from crossworld.serve.store import ENDED, ID, WAITING
 
 Document = dict[str, Any]
@@ -121,3 +122,91 @@ EXAMPLE_SPEC: Document = {
     "estimator": {"name": "Regression"},
     "ask": {"effects": ["te", "nde", "nie"]},
 }
+_NUMBER: Document = {"type": "number"}
+_EFFECT: Document = {
+    "type": "object",
+    "required": ["estimate", "std_error", "conf_low", "conf_high"],
+    "additionalProperties": False,
+    "properties": dict.fromkeys(("estimate", "std_error", "conf_low", "conf_high"), _NUMBER),
+}
+EFFECTS: Document = {
+    "type": "object",
+    "required": ["model", "level", "effects"],
+    "additionalProperties": False,
+    "properties": {
+        "model": {
+            "type": "object",
+            "required": ["sha256", "reference", "active", "outcome"],
+            "additionalProperties": False,
+            "properties": {
+                "sha256": {"type": "string"},
+                "reference": {"type": "string"},
+                "active": {"type": "string"},
+                "outcome": {"enum": ["probability", "mean"]},
+            },
+        },
+        "level": _NUMBER,
+        "effects": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["id", "given_reasoning", "known", "te", "nde", "nie"],
+                "additionalProperties": False,
+                "properties": {
+                    "id": {"type": ["string", "null"]},
+                    "given_reasoning": {"type": "boolean"},
+                    "known": {
+                        "type": ["number", "null"],
+                        "description": "Share of the words that the model has seen; null with an "
+                        "encoder.",
+                    },
+                    **dict.fromkeys(("te", "nde", "nie"), _EFFECT),
+                },
+            },
+        },
+    },
+}
+
+
+def prompts(limits: Limits, levels: tuple[str, str]) -> Document:
+    """Return the schema of a request for effects."""
+    text = {"type": "string", "maxLength": limits.characters // 2}
+    one = {
+        "type": "object",
+        "required": ["prompt"],
+        "additionalProperties": False,
+        "dependentRequired": {"reasoning": ["treatment"], "treatment": ["reasoning"]},
+        "properties": {
+            "id": {"type": "string", "maxLength": 200, "description": "Given back as it is."},
+            "prompt": {**text, "minLength": 1, "pattern": "\\S"},
+            "reasoning": text,
+            "treatment": {
+                "enum": [*levels],
+                "description": "That the reasoning was written under.",
+            },
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["prompts"],
+        "additionalProperties": False,
+        "properties": {
+            "prompts": {"type": "array", "minItems": 1, "maxItems": limits.prompts, "items": one},
+            "level": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 1,
+                "default": 0.95,
+            },
+        },
+    }
+
+
+def examples(levels: tuple[str, str]) -> Document:
+    """Return examples of requests for effects."""
+    question = "How many apples are left when you take 17 from 31?"
+    known = {"prompt": question, "reasoning": "31 - 17 = 14. Check: 14 + 17 = 31."}
+    return {
+        "prompt": {"value": {"prompts": [{"prompt": question}]}},
+        "reasoning": {"value": {"prompts": [{**known, "treatment": levels[1]}], "level": 0.9}},
+    }

@@ -9,6 +9,8 @@ from typing import Any
 
 from crossworld.serve.keys import Key, find_key, read_keys
 from crossworld.serve.metrics import Metrics
+from crossworld.serve.model.folder import Model, read_model
+from crossworld.serve.need import EXPORT, need
 from crossworld.serve.rate import Rate
 from crossworld.serve.refusal import RefusedError, too_many
 from crossworld.serve.runner import Runner
@@ -28,12 +30,13 @@ class Service:
     Raises
     ------
     DesignError
-        If the data folder cannot be used.
+        If the data folder or the model cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.limits = settings.limits
+        self.model = None if settings.model is None else _opened(settings.model)
         self.store = Store(settings.data)
         self.metrics = Metrics(self._counts)
         self.workers = Workers(settings.data.resolve() / "cache")
@@ -128,6 +131,11 @@ class Service:
     def draft(self) -> Path:
         """Make a folder for what is being sent."""
         return self.store.draft()
+
+
+def _opened(folder: Path) -> Model:
+    need("serving a model", EXPORT)
+    return read_model(folder)
 
 
 def told(job: Job) -> dict[str, Any]:
