@@ -82,6 +82,14 @@ def test_effects_are_those_of_the_model(asker: Caller, model: Path) -> None:
     assert rows[3]["known"] == 0.0
 
 
+@pytest.mark.parametrize("level", [1e-300, 0.5, 0.9999999999999999])
+def test_any_level_within_0_and_1(asker: Caller, level: float) -> None:
+    row = ask(asker, {"prompts": [{"prompt": PROMPT}], "level": level}).json()["effects"][0]
+    wide = row["te"]["conf_high"] - row["te"]["conf_low"]
+    factor = {1e-300: 0.0, 0.5: 2 * 0.6744897501960817, 0.9999999999999999: 2 * 8.3}[level]
+    assert wide == pytest.approx(factor * row["te"]["std_error"], rel=0.02)
+
+
 def test_the_examples_of_the_document_work(asker: Caller) -> None:
     document = asker.http.get("/openapi.json").json()
     body = document["paths"]["/v1/effects"]["post"]["requestBody"]["content"]["application/json"]

@@ -139,11 +139,17 @@ def test_other_paths_and_methods_have_the_same_shape(caller: Caller) -> None:
     refused(caller.get("/v2"), 404, "openapi.json")
     answer = caller.http.put("/v1/analyses", headers=caller.headers)
     refused(answer, 405)
-    assert answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, POST"
+    for path in ("/v1/analyses", f"/v1/analyses/{'0' * 32}", "/v1/effects", "/healthz"):
+        document = caller.http.get("/openapi.json").json()["paths"]
+        item = document[path.replace("0" * 32, "{id}")]
+        answer = caller.http.request("PATCH", path, headers=caller.headers)
+        wanted = {name.upper() for name in item} - {"PARAMETERS"}
+        assert set(answer.headers["allow"].split(", ")) == wanted
     refused(caller.get("/v1/analyses/..%2f..%2fkeys.json"), 404)
     refused(caller.get(f"/v1/analyses/{'0' * 31}x"), 404)
     refused(caller.get("/v1/analyses", params={"limit": "0"}), 422, "limit")
-    refused(caller.get("/v1/analyses", params={"before": "x"}), 422, "before")
+    refused(caller.get("/v1/analyses", params={"before": "x"}), 404, "'x'")
 
 
 def test_deep_nesting_is_refused_before_it_is_read(caller: Caller) -> None:

@@ -98,12 +98,7 @@ class Analyses:
         key = self._service.caller(request.headers.get("authorization"))
         jobs = self._service.store.jobs(key.name)
         if before is not None:
-            at = next((i for i, job in enumerate(jobs) if job.id == before), None)
-            if at is None:
-                raise RefusedError(
-                    422, f"before is {before[:40]!r}, which is no analysis of this key"
-                )
-            jobs = jobs[at + 1 :]
+            jobs = jobs[jobs.index(self._service.job(before, key)) + 1 :]
         page = jobs[:limit]
         following = page[-1].id if len(jobs) > limit else None
         return {"analyses": [told(job) for job in page], "next": following}

@@ -102,8 +102,10 @@ def _errors(app: Any) -> None:
     async def unknown(request: Request, error: HTTPException) -> Response:
         told = {404: f"there is no {request.url.path[:100]!r}; see /openapi.json"}
         message = told.get(error.status_code, f"{request.method} does not go here")
-        kind = KINDS.get(error.status_code, "Refused")
-        return JSONResponse(body(kind, message), error.status_code, error.headers)
+        kind, headers = KINDS.get(error.status_code, "Refused"), dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(request.url.path))
+        return JSONResponse(body(kind, message), error.status_code, headers)
 
     async def bug(_: Request, error: Exception) -> Response:
         return JSONResponse(body("Bug", "this is a bug in crossworld; please report it"), 500)
@@ -112,6 +114,14 @@ def _errors(app: Any) -> None:
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, unknown)
     app.add_exception_handler(Exception, bug)
+
+
+def _allowed(path: str) -> list[str]:
+    """Return the methods of a path, of all routes together."""
+    for pattern, methods in openapi.ALLOWED:
+        if pattern.fullmatch(path):
+            return list(methods)
+    return []
 
 
 class Counted:

@@ -55,8 +55,8 @@ def _one(at: int, given: Any, model: Model, limits: Limits) -> Asked:
     prompt, reasoning, treatment = texts["prompt"], texts["reasoning"], texts["treatment"]
     if not isinstance(prompt, str) or not prompt.strip():
         raise SpecError(f"{where} needs a prompt: the question's text")
-    if len(prompt) + len(reasoning or "") > limits.characters:
-        raise SpecError(f"{where} has more than {limits.characters:,} characters")
+    if max(len(prompt), len(reasoning or "")) > limits.characters:
+        raise SpecError(f"a text of {where} has more than {limits.characters:,} characters")
     if len(texts["id"] or "") > LONGEST_ID:
         raise SpecError(f"id of {where} has more than {LONGEST_ID} characters")
     if (reasoning is None) != (treatment is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from crossworld.core.provenance import installed
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from crossworld.serve.service import Service
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+ALLOWED = (
+    (re.compile("/v1/analyses"), ("GET", "POST")),
+    (re.compile("/v1/analyses/[^/]+"), ("DELETE", "GET")),
+    (re.compile("/v1/effects"), ("POST",)),
+    (re.compile("/(healthz|metrics|openapi.json)"), ("GET",)),
+)
 JSON = "application/json"
 Document = dict[str, Any]
 SAID = {
@@ -224,7 +231,7 @@ def _list() -> Document:
         ],
         "responses": {
             "200": {"description": "A page.", "content": {JSON: {"schema": ref("Listing")}}},
-            **refusals(401, 422, 429),
+            **refusals(401, 404, 422, 429),
         },
     }
 

@@ -170,7 +170,7 @@ EFFECTS: Document = {
 
 def prompts(limits: Limits, levels: tuple[str, str]) -> Document:
     """Return the schema of a request for effects."""
-    text = {"type": "string", "maxLength": limits.characters // 2}
+    text = {"type": "string", "maxLength": limits.characters}
     one = {
         "type": "object",
         "required": ["prompt"],

@@ -49,7 +49,7 @@ class Limits:
     prompts
         Prompts of one request for effects.
     characters
-        Characters of one prompt with its reasoning.
+        Characters of one prompt, and of one reasoning.
     threads
         Largest ``workers`` of an inference or estimator.
     """

@@ -58,7 +58,7 @@ class Told:
         """
         if not 0.0 < level < 1.0:
             raise SpecError(f"level must lie between 0 and 1, got {level!r}; try 0.95")
-        half = NormalDist().inv_cdf(0.5 + level / 2.0) * self.std_error
+        half = -NormalDist().inv_cdf((1.0 - level) / 2.0) * self.std_error
         found = []
         for row, (estimate, error) in enumerate(zip(self.estimate, self.std_error, strict=True)):
             low, high = estimate - half[row], estimate + half[row]

@@ -71,8 +71,7 @@ class Vocabulary:
         found = np.zeros((len(texts), len(self.terms)), dtype=np.float32)
         for row, text in enumerate(texts):
             counted = Counter(j for t in terms_of(text) if (j := self.at.get(t)) is not None)
-            for j, count in counted.items():
-                found[row, j] = 1.0 + np.log(count)
+            found[row, list(counted)] = 1.0 + np.log(list(counted.values()))
         return found
 
     def known(self, text: str) -> float:
