@@ -29,7 +29,7 @@ import psutil
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 TOKENS, WORDS, MOST = 300, 3_000, 50_000
-CLIENTS = 50
+CLIENTS, STEPS = 50, 5
 
 
 def words(seed: int) -> list[str]:
@@ -134,7 +134,13 @@ async def load(
     return np.concatenate([np.array(t) for t in took]), time.perf_counter() - clock
 
 
-def line(name: str, took: np.ndarray, seconds: float) -> dict[str, object]:
+def spent(process: psutil.Process) -> float:
+    """CPU seconds of the server so far."""
+    held = process.cpu_times()
+    return held.user + held.system
+
+
+def line(name: str, took: np.ndarray, seconds: float, cpu: float) -> dict[str, object]:
     """Sum up one load and print it."""
     ms = 1000 * took[~np.isnan(took)]
     told = {
@@ -144,6 +150,7 @@ def line(name: str, took: np.ndarray, seconds: float) -> dict[str, object]:
         "p50_ms": round(float(np.percentile(ms, 50)), 2),
         "p99_ms": round(float(np.percentile(ms, 99)), 2),
         "per_second": round(len(took) / seconds, 1),
+        "cpu_ms": round(1000 * cpu / len(took), 2),
     }
     print("  ".join(f"{k} {v}" for k, v in told.items()), flush=True)
     return told
@@ -167,25 +174,25 @@ async def measure(
 ) -> list[dict[str, object]]:
     """One client, many clients with pauses, many clients without; memory through the last."""
     await ready(port)
-    warm = 20 if encoder else 500
-    await load(port, made, warm, clients=1)
-    rows = [line("one client", *await load(port, made, 200 if encoder else 2_000, clients=1))]
-    paced = await load(port, made, 200 if encoder else 3_000, clients=CLIENTS,
-                       pause=25.0 if encoder else 0.5)  # fmt: skip
-    rows.append(line(f"{CLIENTS} clients, {2 if encoder else 100} requests/s in all", *paced))
-    steps = 5
-    await load(port, made, max(count // 50, CLIENTS), clients=CLIENTS)
-    memory = [process.memory_info().rss / 2**20]
-    took, seconds = [], 0.0
-    for _ in range(steps):
-        part, spent = await load(port, made, count // steps, clients=CLIENTS)
-        took.append(part)
-        seconds += spent
-        memory.append(process.memory_info().rss / 2**20)
-    row = line(f"{CLIENTS} clients, as fast as they can", np.concatenate(took), seconds)
-    row["rss_mib"] = [round(m, 1) for m in memory]
-    print(f"resident memory of the server, MiB: {row['rss_mib']}", flush=True)
-    return [*rows, row]
+    few = 200 if encoder else 2_000
+    rate = 2 if encoder else 100
+
+    async def loaded(name: str, requests: int, clients: int, pause: float = 0.0) -> np.ndarray:
+        cpu = spent(process)
+        took, seconds = await load(port, made, requests, clients=clients, pause=pause)
+        rows.append(line(name, took, seconds, spent(process) - cpu))
+        return took
+
+    rows: list[dict[str, object]] = []
+    await load(port, made, few // 10, clients=1)
+    await loaded("one client", min(few, count), 1)
+    await loaded(f"{CLIENTS} clients, {rate}/s", min(few, count), CLIENTS, CLIENTS / rate)
+    memory = []
+    for part in range(STEPS):
+        await loaded(f"{CLIENTS} clients, no pause, {part + 1} of {STEPS}", count // STEPS, CLIENTS)
+        memory.append(round(process.memory_info().rss / 2**20, 1))
+    print(f"resident memory of the server, MiB, after each: {memory}", flush=True)
+    return [*rows, {"rss_mib": memory}]
 
 
 def main() -> None:
@@ -199,7 +206,7 @@ def main() -> None:
     asked = parser.parse_args()
     count = min(asked.requests or (500 if asked.encoder else MOST), MOST)
     with tempfile.TemporaryDirectory() as name:
-        folder, held = Path(name), table()
+        folder, held = Path(name), table(150 if asked.encoder else 400)
         held.to_csv(folder / "t.csv", index=False)
         told = ["export", folder / "t.csv", "--out", folder / "model", "--question", "question",
                 "--levels", "hasty,careful"]  # fmt: skip

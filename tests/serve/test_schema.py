@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from crossworld.serve.model.export import Export, export
 from tests.serve.client import Caller
 from tests.serve.test_process import made_key, server
+from tests.serve.texts import written
 
+pytest.importorskip("onnxruntime", reason="the extra 'serve' is not installed")
 pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).with_name("schemathesis")
@@ -37,7 +40,10 @@ def test_routes_and_document_agree(caller: Caller) -> None:
 def examples(folder: Path, count: int) -> None:
     key = made_key(folder / "data")
     generous = [w for name in ("rate", "kept", "pending") for w in ("--limit", f"{name}=1000000")]
-    with server(folder / "data", key, *generous) as (caller, _):
+    columns = {r: r for r in ("prompt", "treatment", "reasoning", "outcome", "question")}
+    table = written(folder / "t.csv", questions=80)
+    export(Export(table, columns, ("hasty", "careful"), draws=20, components=3), folder / "model")
+    with server(folder / "data", key, str(folder / "model"), *generous) as (caller, _):
         run = subprocess.run(
             [str(COMMAND), "--config-file", str(CONFIG), "run", f"{caller.http.base_url}/openapi.json",  # noqa: E501
              "-H", f"Authorization: Bearer {key}", "--max-examples", str(count), "--seed", "1",
@@ -56,5 +62,5 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not COMMAND.exists(), reason="the command schemathesis is not installed")
 def test_schemathesis_finds_nothing_in_many_examples(tmp_path: Path) -> None:
-    examples(tmp_path, 200)
+    examples(tmp_path, 100)
     shutil.rmtree(tmp_path / "data")

@@ -17,7 +17,7 @@ from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.serve.model.folder import GRAPHS, check_self_contained, write_model
 from crossworld.serve.model.graphs import columns_graph, effects_graph
 from crossworld.serve.model.int8 import Checked, Run, choose
-from crossworld.serve.model.running import Asked, Encoder, Served
+from crossworld.serve.model.running import Asked, Encoder, Remembering, Served
 from crossworld.serve.model.words import Vocabulary, Weights, learn_features, learn_words
 from crossworld.serve.need import EXPORT, need
 from crossworld.spec import from_document, inference
@@ -201,6 +201,7 @@ class Embedded:
     words: Mapping[str, Vocabulary]
     graph: bytes | None = None
     tokenizer: str | None = None
+    encoder: Remembering | None = None
 
 
 def _embedded(asked: Export, texts: Texts) -> Embedded:
@@ -215,15 +216,12 @@ def _embedded(asked: Export, texts: Texts) -> Embedded:
             columns[role] = _in_parts(words[role], weights[role], given)
         return Embedded(weights, columns, words)
     graph, tokenizer = _encoder_files(asked.encoder)
-    encoder = Encoder(graph, tokenizer, asked.tokens)
+    encoder = Remembering(Encoder(graph, tokenizer, asked.tokens))
     for role, given in held.items():
-        distinct = list(dict.fromkeys(given))
-        found = encoder.features(distinct).astype(np.float64)
-        at = {text: j for j, text in enumerate(distinct)}
-        features = found[[at[text] for text in given]]
+        features = encoder.features(given).astype(np.float64)
         weights[role] = learn_features(features, components=size[role])
         columns[role] = weights[role](features)
-    return Embedded(weights, columns, words, graph, tokenizer)
+    return Embedded(weights, columns, words, graph, tokenizer, encoder)
 
 
 def _in_parts(words: Vocabulary, weights: Weights, texts: Sequence[str]) -> Array:
@@ -293,11 +291,15 @@ def _trial(asked: Export, texts: Texts, embedded: Embedded) -> Run:
     rows = [Asked(texts.prompt[i]) for i in sample]
     rows += [Asked(texts.prompt[i], texts.reasoning[i], int(texts.arm[i])) for i in sample]
 
+    reads = {embedded.graph: embedded.encoder}  # each encoder reads the sample once
+
     def run(graphs: Mapping[str, bytes]) -> tuple[Array, Array]:
-        encoder = None
-        if embedded.tokenizer is not None:
-            encoder = Encoder(graphs["encoder"], embedded.tokenizer, asked.tokens)
-        told = Served({n: graphs[n] for n in GRAPHS}, embedded.words, encoder).effects(rows)
+        graph = graphs.get("encoder")
+        if graph not in reads:
+            reads[graph] = Remembering(
+                Encoder(graph or b"", embedded.tokenizer or "", asked.tokens)
+            )
+        told = Served({n: graphs[n] for n in GRAPHS}, embedded.words, reads[graph]).effects(rows)
         return told.estimate, told.std_error
 
     return run

@@ -190,6 +190,26 @@ class Encoder:
         return np.asarray(found / np.maximum(size, 1e-12), dtype=np.float32)
 
 
+class Remembering:
+    """An encoder that reads every text once.
+
+    Parameters
+    ----------
+    encoder
+        What reads.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder, self._held = encoder, dict[str, Floats]()
+
+    def features(self, texts: Sequence[str]) -> Floats:
+        """Encode texts, (n, width)."""
+        new = list(dict.fromkeys(t for t in texts if t not in self._held))
+        if new:
+            self._held.update(zip(new, self._encoder.features(new), strict=True))
+        return np.stack([self._held[t] for t in texts])
+
+
 class Served:
     """Everything that answers a request.
 
@@ -207,7 +227,7 @@ class Served:
         self,
         graphs: Mapping[str, bytes],
         words: Mapping[str, Vocabulary],
-        encoder: Encoder | None = None,
+        encoder: Encoder | Remembering | None = None,
     ) -> None:
         self._words, self._encoder = words, encoder
         self._open = {name: Graph(content) for name, content in graphs.items()}
