@@ -6,8 +6,6 @@ A spec is a TOML or JSON document with the tables ``[study]``, ``[estimator]``, 
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from inspect import signature
@@ -21,6 +19,7 @@ from crossworld.core.estimand import Estimand
 from crossworld.core.fits import portable
 from crossworld.core.parse import estimand
 from crossworld.core.table import SCHEMA
+from crossworld.document import is_file, read_document
 from crossworld.errors import SpecError
 from crossworld.internals.described import study_from
 from crossworld.reasoning.study import ReasoningStudy
@@ -33,7 +32,6 @@ FRONT_ENDS = {
     "reasoning": ("reasoning", "Replay"),
     "internals": ("internals", "Patch"),
 }
-DIGITS = 400  # of a whole number; no finite float has more
 DEFAULT_EFFECTS = ("te", "nde", "nie")
 _KINDS_OF_VALUES: dict[Any, str] = {str: "text", list: "a list", Mapping: "a table"}
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -68,67 +66,6 @@ def load_spec(source: str | Path | Mapping[str, Any]) -> Analysis[Any]:
     return from_document(read_document(file), file.parent)
 
 
-def is_file(file: Path) -> bool:
-    """Whether a name, however odd, is that of a file."""
-    try:
-        return file.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def read_document(file: Path) -> dict[str, Any]:
-    """Read a TOML or JSON file."""
-    if not is_file(file):
-        raise SpecError(f"there is no spec file {str(file)[:200]!r}")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{str(file)!r} cannot be read as text: {error}") from None
-    is_json = file.suffix == ".json" or text.lstrip().startswith("{")
-    try:
-        document = (
-            json.loads(text, object_pairs_hook=_pairs, parse_int=_integer)
-            if is_json
-            else tomllib.loads(text)
-        )
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise SpecError(f"{str(file)!r} is not valid JSON: {error}") from None
-        kind = "JSON" if is_json else "TOML"
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
-        raise SpecError(f"{str(file)!r} is not valid {kind}: {why}") from None
-    if not isinstance(document, dict):
-        raise SpecError(f"{str(file)!r} is not a spec: its top level is no table")
-    return document
-
-
-def is_result(file: Path) -> bool:
-    """Whether a file is a result document, which carries its spec."""
-    try:
-        return read_document(file).get("schema") == SCHEMA
-    except SpecError:
-        return False
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SpecError(f"the document says {', '.join(map(repr, twice))} twice")
-    endless = [name for name, value in pairs if isinstance(value, _Endless)]
-    if endless:
-        raise SpecError(f"the number {endless[0]!r} has too many digits")
-    return dict(pairs)
-
-
-class _Endless(float):
-    """A whole number with more digits than Python reads."""
-
-
-def _integer(text: str) -> int | _Endless:
-    return int(text) if len(text) <= DIGITS else _Endless("inf")
-
-
 def from_document(document: Mapping[str, Any], folder: Path, *, data: Any = None) -> Analysis[Any]:
     """Build the analysis of a document whose data paths are relative to ``folder``.
 
@@ -159,7 +96,7 @@ def check_document(document: Mapping[str, Any]) -> dict[str, Any]:
     """
     document, kind = _sections(document)
     if kind == "internals":
-        raise SpecError("a study of kind 'internals' runs where its network is: crossworld run SPEC")
+        raise SpecError("a study of kind 'internals' runs beside its network: crossworld run SPEC")
     (_reasoning_options if kind == "reasoning" else _study_options)(document["study"])
     _estimator, asked, _inference, level, *_rest = _recipe(document, kind)
     check_confidence(level)
@@ -219,12 +156,9 @@ def inference(table: Mapping[str, Any]) -> Any:
 
 
 def _study_of(kind: str, table: Mapping[str, Any], folder: Path, data: Any) -> Any:
-    if kind != "internals":
-        read: Any = _reasoning if kind == "reasoning" else _study
-        return read(table, folder, data)
-    if data is not None:
-        raise SpecError("a study of kind 'internals' names its own files; no data can replace them")
-    return study_from(table, folder)
+    if kind == "internals":
+        return study_from(table, folder, data)
+    return (_reasoning if kind == "reasoning" else _study)(table, folder, data)
 
 
 def to_spec(analysis: Analysis[Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ MANY_PARAMETERS = {
     "watch": "3.3: the flags of the command",
     "sweep": "3.3: the flags of the command",
     "serve": "3.3: the flags of the command",
+    "demo": "3.3: the flags of the command",
     "export": "3.3: the flags of the command",
 }
 # **named in a public signature, with the contract that forces it

@@ -12,9 +12,10 @@ from crossworld.cli.progress import shown
 from crossworld.cli.reading import assignments, check_writable, label, names, real, split, whole
 from crossworld.core.analysis import Analysis
 from crossworld.core.table import EffectTable
+from crossworld.document import is_result
 from crossworld.interop.tracking import Tracker, tracker
 from crossworld.interop.tracking import track as log
-from crossworld.spec import from_document, is_result, load_spec
+from crossworld.spec import from_document, load_spec
 
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")

@@ -18,8 +18,10 @@ from crossworld.internals.subject import TorchSubject
 KEYS = ("kind", "model", "pairs", "metric", "at", "sites", "source", "noise", "scores")
 
 
-def study_from(table: Mapping[str, Any], folder: Path) -> PatchStudy | SavedStudy:
+def study_from(table: Mapping[str, Any], folder: Path, data: Any = None) -> PatchStudy | SavedStudy:
     """Build the study that a table of a spec describes; files are relative to the folder.
+
+    It names its own files, so no ``data`` can stand for them.
 
     Raises
     ------
@@ -28,6 +30,8 @@ def study_from(table: Mapping[str, Any], folder: Path) -> PatchStudy | SavedStud
     DesignError
         If a file is not there or does not fit.
     """
+    if data is not None:
+        raise SpecError("a study of kind 'internals' names its own files; no data can replace them")
     for key in table:
         if key not in KEYS:
             raise SpecError.unknown("key of [study]", str(key), KEYS)

@@ -79,9 +79,7 @@ def run_jobs(
 
 def can_join(study: PatchStudy, job: Job) -> bool:
     """Whether a job touches only what lies inside the blocks."""
-    return bool(study.subject.layout.blocks) and all(
-        s.layer is not None for s in job.writes
-    )
+    return bool(study.subject.layout.blocks) and all(s.layer is not None for s in job.writes)
 
 
 def plain(

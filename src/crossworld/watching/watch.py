@@ -9,8 +9,9 @@ from typing import Any
 
 from crossworld.core.protocols import Progress
 from crossworld.core.table import SCHEMA, EffectTable
+from crossworld.document import read_document
 from crossworld.errors import SpecError
-from crossworld.spec import KINDS, SECTIONS, read_document
+from crossworld.spec import KINDS, SECTIONS
 from crossworld.watching.drift import threshold
 from crossworld.watching.follow import advance
 from crossworld.watching.result import Watched
