@@ -156,4 +156,7 @@ def test_a_report_has_them_without_being_asked() -> None:
     assert [one.kind for one in shown.exhibits] == ["distributions", "distributions", "contour"]
     assert isinstance(shown.exhibits[0], Distributions)
     assert shown.illustrated() is shown
+    grid = xw.sensitivity.bias_formulas(result, term="nde").contours().exhibit()
+    own = result.with_exhibits([grid]).illustrated()
+    assert [one.kind for one in own.exhibits] == ["contour", "distributions", "distributions"]
     assert result["nie"] == shown["nie"]

@@ -129,14 +129,16 @@ class EffectTable:
         """Return the same result with what its study has to show, such as mediator distributions.
 
         A study with a method ``exhibits(result)`` is asked, and an effect that rests on adjustment
-        gets a contour of an unmeasured confounder. A result that was read from a file is returned
-        as it is; what it holds already under the same title is kept.
+        gets a contour of an unmeasured confounder if it has none. A result that was read from a
+        file is returned as it is; what it holds already under the same title is kept.
         """
         make = getattr(getattr(self.source, "study", None), "exhibits", None)
         if make is None:
             return self
         held = {(one.get("kind"), one.get("title")) for one in self.diagnostics.get("exhibits", ())}
-        made = [*make(self), *late("sensitivity.illustrate").contours(self)]
+        made = [*make(self)]
+        if not any(kind == "contour" for kind, _ in held):
+            made += late("sensitivity.illustrate").contours(self)
         shown = self.with_exhibits(one for one in made if (one.kind, one.title) not in held)
         return replace(shown, source=None)
 
