@@ -1,6 +1,6 @@
 """Whether the standard error of ``crossworld demo --n 200`` is the spread over twenty seeds.
 
-    python studies/demo_seeds.py [--seeds 20] [--n 200]
+    python studies/demo_seeds.py [--seeds 20] [--n 200] [--rows rows.jsonl]
 
 Every seed is ``crossworld demo --n 200 --live --seed S``: new questions, and new traces and answers
 of the pocket reasoner (the ``local`` extra), so that twenty runs are independent studies. For every
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,25 @@ def summary(rows: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def main() -> None:
-    """Run and write the table."""
+    """Run what is not in the rows yet, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--rows", default="", help="jsonl of the rows so far, to go on from")
     options = parser.parse_args()
+    kept = Path(options.rows) if options.rows else None
     rows: list[dict[str, Any]] = []
+    if kept is not None and kept.exists():
+        rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    have = {row["seed"] for row in rows}
     for seed in range(1, options.seeds + 1):
-        rows += one(options.n, seed)
+        if seed in have:
+            continue
+        new = [{**row, "seed": seed} for row in one(options.n, seed)]
+        rows += new
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in new)
         print(f"seed {seed} done", flush=True)
     with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

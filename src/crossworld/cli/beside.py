@@ -97,8 +97,8 @@ def findings(rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
         )
     if NAIVE in gaps and abs(gaps[NAIVE][1]) > FAR:
         told.append(
-            "The naive difference takes easy questions to need no reasoning. They do, so it takes "
-            "their part away."
+            "The naive difference would be right if easy questions needed no reasoning; what they "
+            "owe to it is taken away."
         )
     return lines, told
 
@@ -133,7 +133,9 @@ def side_by_side(rows: list[dict[str, Any]]) -> Comparison:
 def story(question: str, numbers: str, rows: list[dict[str, Any]]) -> Story:
     """The question and what follows from the comparison, for the head of the page."""
     told = f"The text of the reasoning is the mediator; to the models it is numbers: {numbers}."
-    return Story(question, (told, *findings(rows)[1]))
+    distances, paragraphs = findings(rows)
+    far = [distances[0] + " " + "; ".join(map(str.strip, distances[1:])) + "."] if distances else []
+    return Story(question, (told, *far, *paragraphs), title="Does the reasoning do anything?")
 
 
 def contours(found: Any) -> Iterator[Contour]:
