@@ -40,7 +40,7 @@ def one(n: int, seed: int) -> list[dict[str, Any]]:
         return [
             *beside.tidy("statsmodels OLS, mediation formula", ols),
             *beside.tidy("shallow neural network", analysis.by_network(case, study)),
-            *beside.tidy("multiply robust (boosting)", analysis.by_robust(case, study)),
+            *beside.tidy("multiply robust (linear)", analysis.by_robust(case, study, linear=True)),
             *analysis.naive(case, frame),
             *analysis.knowing(case, frame),
             *beside.tidy(beside.REPLAY, analysis.by_replay(case)),

@@ -159,7 +159,8 @@ def test_numbers_that_know_come_from_the_texts(out: Path) -> None:
         levels=("hasty", "careful"),
         cluster="question",
     )
-    found = xw.estimate(study, xw.MultiplyRobust(outcome="boosting", treatment="boosting"))
+    method = xw.MultiplyRobust(outcome="boosting", treatment="boosting")
+    found = xw.estimate(study, method)
     row = compared(out)["multiply robust, sums checked", "nie"]
     assert row["estimate"] == pytest.approx(found["nie"].estimate, abs=1e-6)
 
@@ -208,7 +209,7 @@ def test_the_verdict_depends_on_the_numbers() -> None:
     truth, known, naive = beside.REPLAY, beside.KNOWING, beside.NAIVE
     together = beside.verdict([row("a", 0.1), row("b", 0.11), row(known, 0.2), row(truth, 0.2)])
     assert "miss the experiment together" in together
-    assert "With the sums checked the same method finds" in together
+    assert "With the sums checked the models find" in together
     assert "  a: -0.100 (7.1 standard errors)" in together
     still = beside.verdict([row("a", 0.1), row(known, 0.1), row(truth, 0.2)])
     assert "finds what the experiment finds" not in still

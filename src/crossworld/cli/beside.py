@@ -20,10 +20,11 @@ ABOUT = {
     "for the outcome with prompt x component products",
     "shallow neural network": "the components by one hidden layer; bootstrapped",
     "multiply robust (boosting)": "cross-fitted gradient boosting, no model of the text",
+    "multiply robust (linear)": "cross-fitted linear and logistic models, none of the text",
     "DoWhy": "its own regression for te; crossworld's estimator inside its estimate_effect for nde "
     "and nie",
     NAIVE: "active minus reference on hard questions, minus the same on easy ones",
-    KNOWING: "the same method, on four numbers that check the sums in the text",
+    KNOWING: "cross-fitted gradient boosting, on four numbers that check the sums in the text",
     REPLAY: "the experiment: each text shown under each prompt",
 }
 
@@ -92,7 +93,7 @@ def findings(rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
         told.append("No model is further from the experiment than chance allows.")
     if off and KNOWING in gaps and abs(gaps[KNOWING][1]) < FAR:
         told.append(
-            "With the sums checked the same method finds what the experiment finds: which words a "
+            "With the sums checked the models find what the experiment finds: which words a "
             "text holds says little about whether its sums are right."
         )
     if NAIVE in gaps and abs(gaps[NAIVE][1]) > FAR:
