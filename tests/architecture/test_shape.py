@@ -18,7 +18,6 @@ MANY_PARAMETERS = {
     "TableStudy.from_frame": "3.1: the roles of a table",
     "ReasoningStudy.from_cells": "3.1: the roles of a table of readouts",
     "estimate": "3.1: the verb, with what it may assume and how it is attacked",
-    "demo": "3.3: the flags of the command",
     "mediate": "3.3: the flags of the command",
     "identify": "3.3: the flags of the command",
     "collect": "3.3: the flags of the command",

@@ -103,9 +103,9 @@ def steps(case: Case, found: dict[str, Any]) -> Iterator[str]:
     yield next(told)
     rows += tidy("shallow neural network", by_network(case, study))
     yield next(told)
-    rows += tidy(
-        f"multiply robust ({'boosting' if many(study) else 'linear'})", by_robust(case, study)
-    )
+    plain = few(study)
+    name = f"multiply robust ({'linear' if plain else 'boosting'})"
+    rows += tidy(name, by_robust(case, study, linear=plain))
     yield next(told)
     rows += by_dowhy(case, frame)
     yield next(told)
