@@ -50,7 +50,7 @@ class Checked:
         Examples
         --------
         >>> Checked("effects", 0.02, 0.01, 4000, 1000, True).line()
-        'effects     4,000 -> 1,000 bytes  moves 0.0200 of a standard error (0.1 allowed), ...: int8'
+        'effects     4,000 -> 1,000 bytes  moves 0.0200 of a standard error (0.1 allowed)...int8'
         """
         verdict = "int8" if self.kept else "float32 stays"
         return (
