@@ -101,7 +101,9 @@ def write_encoder(folder: Path, texts: list[str]) -> None:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=TERMS, special_tokens=["[PAD]", "[UNK]"])
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=TERMS, special_tokens=["[PAD]", "[UNK]"], show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     assert tokenizer.get_vocab_size() <= TERMS
     (folder / "tokenizer.json").write_text(json.dumps(json.loads(tokenizer.to_str())))

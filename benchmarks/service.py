@@ -110,9 +110,12 @@ async def answered(reader: asyncio.StreamReader) -> int:
     return status
 
 
-async def client(port: int, made: list[bytes], share: Iterator[int], pause: float) -> list[float]:
+async def client(
+    port: int, made: list[bytes], share: Iterator[int], pause: float, start: float
+) -> list[float]:
     """Ask until there is nothing left to ask; seconds of each answer, NaN for an error."""
     took = []
+    await asyncio.sleep(start)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for i in share:
         clock = time.perf_counter()
@@ -130,7 +133,8 @@ async def load(
 ) -> tuple[np.ndarray, float]:
     """Ask ``count`` times with so many clients; seconds of each answer and of all."""
     share, clock = iter(range(count)), time.perf_counter()
-    took = await asyncio.gather(*(client(port, made, share, pause) for _ in range(clients)))
+    starts = [pause * i / clients for i in range(clients)]  # spread, or all would ask at once
+    took = await asyncio.gather(*(client(port, made, share, pause, s) for s in starts))
     return np.concatenate([np.array(t) for t in took]), time.perf_counter() - clock
 
 
@@ -175,7 +179,7 @@ async def measure(
     """One client, many clients with pauses, many clients without; memory through the last."""
     await ready(port)
     few = 200 if encoder else 2_000
-    rate = 2 if encoder else 100
+    rate = 4 if encoder else 100  # pauses are shorter than the server keeps connections
 
     async def loaded(name: str, requests: int, clients: int, pause: float = 0.0) -> np.ndarray:
         cpu = spent(process)

@@ -71,6 +71,7 @@ def test_keys_are_hashed_and_end_at_once(caller: Caller) -> None:
         ({"inference": {"name": "Bootstrap", "draws": -1}}, ["draws"]),
         ({"estimator": {"name": "Regression", "outcome": "y ~ __import__('os')"}}, ["__import__"]),
         ({"study": []}, ["study"]),
+        ({"study": {"kind": "internals", "scores": "/etc/passwd"}}, ["internals", "reasoning"]),
         ({"ask": {"effects": []}}, ["no effect"]),
     ],
 )

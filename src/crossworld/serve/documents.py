@@ -15,6 +15,7 @@ from crossworld.serve.settings import Limits
 from crossworld.spec import check_document
 
 MARKS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+KINDS = ("table", "reasoning")  # of studies; others read files of the machine
 FILES = ("experiment",)  # options of estimators that name a second file
 DIGITS = 400
 MOST_BACKGROUND = 80  # characters of a value that a message repeats
@@ -143,6 +144,9 @@ def admitted(document: Any, name: str, table: str, limits: Limits) -> dict[str, 
     spec = document.get("spec", document) if "schema" in document else document
     study = spec.get("study") if isinstance(spec, Mapping) else None
     if isinstance(study, Mapping):
+        if study.get("kind") not in (None, *KINDS):
+            kind = repr(study.get("kind"))[:MOST_BACKGROUND]
+            raise SpecError(f"kind in [study] is {kind}; the service takes {' and '.join(KINDS)}")
         told = study.get("data")
         if told is not None and told != name:
             raise SpecError(

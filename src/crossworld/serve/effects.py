@@ -15,6 +15,7 @@ from crossworld.serve.settings import Limits
 
 KEYS = ("prompt", "reasoning", "treatment", "id")
 LONGEST_ID = 200
+SMALL = 8_192  # bytes of a request that is answered in a few milliseconds
 
 
 def read(body: bytes, model: Model, limits: Limits) -> tuple[list[Asked], list[Any], float]:
@@ -121,7 +122,10 @@ def routes(service: Service) -> Any:
                 404, "no model is served; start the service as 'crossworld serve MODEL'"
             )
         try:
-            told = await asyncio.to_thread(answer, body, model, limits)
+            if len(body) <= SMALL and not model.served.reads_slowly:
+                told = answer(body, model, limits)  # a thread would cost more than the answer
+            else:
+                told = await asyncio.to_thread(answer, body, model, limits)
         except CrossworldError as error:
             raise RefusedError(422, str(error), kind=type(error).__name__) from None
         service.metrics.prompts.inc(len(told["effects"]))

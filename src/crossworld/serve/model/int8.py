@@ -50,12 +50,13 @@ class Checked:
         Examples
         --------
         >>> Checked("effects", 0.02, 0.01, 4000, 1000, True).line()
-        'effects     4,000 -> 1,000 bytes  moves 0.0200 of a standard error (0.1 allowed): int8'
+        'effects     4,000 -> 1,000 bytes  moves 0.0200 of a standard error (0.1 allowed)...int8'
         """
         verdict = "int8" if self.kept else "float32 stays"
         return (
             f"{self.part:<10}  {self.before:,} -> {self.after:,} bytes  "
-            f"moves {self.moved:.4f} of a standard error ({TENTH:g} allowed): {verdict}"
+            f"moves {self.moved:.4f} of a standard error ({TENTH:g} allowed), "
+            f"errors by {self.error_moved:.1%} ({TENTH:.0%} allowed): {verdict}"
         )
 
 

@@ -232,6 +232,11 @@ class Served:
         self._words, self._encoder = words, encoder
         self._open = {name: Graph(content) for name, content in graphs.items()}
 
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether an encoder reads the texts."""
+        return self._encoder is not None
+
     def columns(self, role: str, texts: Sequence[str]) -> Floats:
         """Turn texts into the columns that models take: of ``prompt`` or of ``reasoning``."""
         if self._encoder is None:
