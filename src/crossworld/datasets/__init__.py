@@ -10,6 +10,7 @@ Examples
 1.64
 """
 
+from crossworld.datasets import networks as networks
 from crossworld.datasets.hidden import HIDDEN as HIDDEN
 from crossworld.datasets.hidden import Hidden as Hidden
 from crossworld.datasets.hidden import auxiliary as auxiliary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Cell, Expr, Y
-from crossworld.core.regime import ALL, Draw, M
+from crossworld.core.regime import ALL, M, Regime
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, SpecError, hint
 
@@ -164,14 +164,19 @@ class PublishedEffects:
         cells: list[Cell] = [Y(0), Y(1), Y(0, M(1)), Y(1, M(0))]
         columns = [np.zeros(n), self.total, self.indirect, self.direct]
         for layer, site in enumerate(self.layers):
-            cells += [self._crossed(Y(0, M(1)), site), self._crossed(Y(1, M(0)), site)]
+            cells += self._cells(site)
             columns += [self.indirect_layers[:, layer], self.direct_layers[:, layer]]
         shape = self.indirect_heads.shape[1:]
         for at, site in zip(np.ndindex(*shape), self.heads, strict=True):
-            cells += [self._crossed(Y(0, M(1)), site), self._crossed(Y(1, M(0)), site)]
+            cells += self._cells(site)
             columns += [self.indirect_heads[:, *at], self.direct_heads[:, *at]]
         cluster = None if units == "examples" else self.professions()
         return Scores(1.0 + np.column_stack(columns), tuple(cells), cluster)
+
+    def _cells(self, site: str) -> tuple[Cell, Cell]:
+        """The two cells in which one site alone crosses worlds."""
+        moved = self._members(site)
+        return Y(0, **dict.fromkeys(moved, 1)), Y(1, **dict.fromkeys(moved, 0))
 
     def sweep(self, estimand: Estimand, sites: Sequence[str] | None = None) -> list[Estimand]:
         """Ask a question of each site alone: ``pnie[layers.5.heads.8.pattern]``.
@@ -193,22 +198,25 @@ class PublishedEffects:
         for site in asked:
             if site not in known:
                 raise SpecError(f"no effect of {site!r} was published. {hint(site, known)}")
-        return [
-            Estimand(f"{estimand.name}[{site}]", self._alone(estimand.expr, site)) for site in asked
-        ]
+        return [self._alone(estimand, site) for site in asked]
 
-    def _alone(self, expr: Expr, site: str) -> Expr:
-        return expr.map(lambda cell: self._crossed(cell, site))
+    def _alone(self, estimand: Estimand, site: str) -> Estimand:
+        asked = estimand.at(site)
 
-    def _crossed(self, cell: Cell, site: str) -> Cell:
-        """Move the mediators of one site only, the others following the treatment."""
-        own, regime = Draw(cell.treatment), dict(cell.regimes)[ALL]
-        if regime == own:
-            return cell
+        def spread(cell: Cell) -> Expr:
+            named = {key: regime for key, regime in cell.regimes if key != ALL}
+            if not named:
+                return cell
+            own: Regime = dict(cell.regimes)[ALL]
+            held = {ALL: own, **dict.fromkeys(self._members(site), named[site])}
+            return replace(cell, regimes=tuple(sorted(held.items())))
+
+        return replace(asked, expr=asked.expr.map(spread))
+
+    def _members(self, site: str) -> list[str]:
+        """Heads that a site stands for: itself, or all of its layer."""
         start = site.split("*")[0]
-        within = [site] if start == site else [h for h in self.heads if h.startswith(start)]
-        regimes = {ALL: own, **dict.fromkeys(within, regime)}
-        return Cell(cell.treatment, tuple(sorted(regimes.items())))
+        return [site] if start == site else [h for h in self.heads if h.startswith(start)]
 
     def professions(self) -> Codes:
         """Codes of the unordered pair of professions of every sentence, shape (n,).
