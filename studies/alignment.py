@@ -1,6 +1,8 @@
 """Alignment search on networks where the answer is planted, and coverage of its intervals.
 
-    python studies/alignment.py [--networks 20] [--replicates 2000] [--csv studies/alignment.csv]
+    python studies/alignment.py [--networks 12] [--replicates 2000] [--csv studies/alignment.csv]
+
+It goes on where an earlier run stopped.
 
 Networks: hidden layer ``h = Q z`` with Q a random rotation of d dimensions, ``z`` = (a xor b, c, a,
 three bits that nothing reads, zeros), output 4 min(tanh 3 z0, tanh 3 z1): the program
@@ -158,20 +160,29 @@ def _row(what: str, width: int, seed: int, name: str, value: Any, detail: str = 
 def main() -> None:
     """Run the study and write its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--replicates", type=int, default=2000)
     parser.add_argument("--csv", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row for angle in (0.0, 0.4, 0.8, 1.2) for row in covered(angle, options.replicates)]
+    rows: list[dict[str, Any]] = []
+    if options.csv.exists():
+        with options.csv.open(encoding="utf-8") as held:
+            rows = list(csv.DictReader(held))
+    done = {int(row["seed"]) for row in rows if row["what"] == "das"}
+    if not any(row["what"] == "coverage" for row in rows):
+        for angle in (0.0, 0.2, 0.4, 0.8):
+            rows += covered(angle, options.replicates)
     for seed in range(options.networks):
+        if seed in done:
+            continue
         width = WIDTHS[seed % len(WIDTHS)]
         rows += diagnosed(width, seed) + searched(width, seed)
+        with options.csv.open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         print(f"{seed + 1} of {options.networks} networks", flush=True)
-    with options.csv.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

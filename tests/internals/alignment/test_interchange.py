@@ -29,6 +29,10 @@ def test_the_right_program_at_the_right_place(planted) -> None:
     assert found.iia.conf_high == 1.0
     assert found.table["behaviour"].estimate == 1.0
     assert found.table["kappa"].estimate == pytest.approx(1.0)
+    assert found.illusions["s"].fired is False  # every result of a subspace comes with a diagnosis
+    assert "hidden[s]: no illusion" in str(found)
+    whole = interchange_accuracy(subject, planted.task, sites={"s": "hidden"}, pairs=pairs)
+    assert not whole.illusions
 
 
 def test_accuracies_are_those_of_a_loop_by_hand(planted) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from crossworld.errors import DesignError
-from crossworld.internals.alignment.illusion import Illusion, illusion_of
+from crossworld.internals.alignment.illusion import Illusion
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy
 from crossworld.internals.alignment.problem import Candidate, problem
 from crossworld.internals.alignment.search import DAS, Method
@@ -37,8 +37,6 @@ class Aligned:
         Agreement on pairs that the search did not see.
     starts
         What every start ended with; the best one is used.
-    illusions
-        Variable -> whether its subspace is dormant and disconnected.
     train
         The pairs that were searched on.
     method
@@ -51,7 +49,6 @@ class Aligned:
     bases: dict[str, Subspace]
     held_out: Agreement
     starts: tuple[Candidate, ...]
-    illusions: dict[str, Illusion]
     train: tuple[Interchange, ...]
     method: Method
 
@@ -59,6 +56,11 @@ class Aligned:
     def sites(self) -> dict[str, Site]:
         """Variable -> its site, such as ``layers.1.resid[carry] @ -1``."""
         return {name: replace(self.site, basis=name) for name in self.bases}
+
+    @property
+    def illusions(self) -> Mapping[str, Illusion]:
+        """Variable -> whether its subspace is dormant and disconnected."""
+        return self.held_out.illusions
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{k}: {b.matrix.shape[1]}" for k, b in self.bases.items())
@@ -75,9 +77,8 @@ class Aligned:
             str(self.held_out),
         ]
         lines += [
-            str(self.illusions[name]) if name in self.illusions else
             f"{place}: undecided; no test pair has an answer that {name} alone changes"
-            for name, place in self.sites.items()
+            for name, place in self.sites.items() if name not in self.illusions
         ]  # fmt: skip
         return "\n".join(lines)
 
@@ -137,11 +138,7 @@ def align(
     ready = registered(subject, bases)
     sites = {name: replace(where, basis=name) for name in bases}
     agreement = interchange_accuracy(ready, task, sites=sites, pairs=test)
-    illusions = {}
-    for name, place in sites.items():
-        if movable(task, name, test):
-            illusions[name] = illusion_of(ready, task, variable=name, site=place, pairs=test)
-    return Aligned(ready, task, where, bases, agreement, starts, illusions, tuple(train), chosen)
+    return Aligned(ready, task, where, bases, agreement, starts, tuple(train), chosen)
 
 
 def starts_of(held: Any, method: Method) -> tuple[Candidate, ...]:
@@ -154,9 +151,3 @@ def starts_of(held: Any, method: Method) -> tuple[Candidate, ...]:
 def registered(subject: TorchSubject, bases: dict[str, Subspace]) -> TorchSubject:
     """Return the same network with more named subspaces."""
     return replace(subject, bases={**subject.bases, **bases})
-
-
-def movable(task: AlignmentTask, variable: str, pairs: Sequence[Interchange]) -> bool:
-    """Whether two or more pairs have an answer that a variable alone changes."""
-    alone = ((p.base, {variable: p.sources[variable]}) for p in pairs if variable in p.sources)
-    return sum(task.target(b, s) != task.target(b) for b, s in alone) > 1

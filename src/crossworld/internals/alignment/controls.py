@@ -14,7 +14,7 @@ from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import SpecError
 from crossworld.internals.alignment.align import Aligned, registered, starts_of
-from crossworld.internals.alignment.interchange import interchange_accuracy
+from crossworld.internals.alignment.interchange import agreement
 from crossworld.internals.alignment.problem import problem
 from crossworld.internals.alignment.search import seeded
 from crossworld.internals.alignment.task import chunks, distinct
@@ -121,8 +121,8 @@ def arbitrary_labels(found: Aligned, seed: int) -> Vector:
     labels = np.random.default_rng(seed).permutation(answers)[code].astype(np.int64)
     held = problem(found.subject, found.task, found.site, pairs=found.train,
                    target=labels[: len(found.train)], split=found.method.split)  # fmt: skip
-    agreement = _searched(found, held, found.subject)
-    return np.asarray(agreement.answers == labels[len(found.train) :], dtype=np.float64)
+    searched = _searched(found, held, found.subject)
+    return np.asarray(searched.answers == labels[len(found.train) :], dtype=np.float64)
 
 
 def in_another(found: Aligned, model: Any) -> Vector:
@@ -136,7 +136,7 @@ def _searched(found: Aligned, held: Any, subject: TorchSubject) -> Any:
     best = max(starts_of(held, found.method), key=lambda c: (c.accuracy, -c.loss))
     bases = {name: Subspace(matrix) for name, matrix in best.bases.items()}
     sites = {name: replace(found.site, basis=name) for name in bases}
-    return interchange_accuracy(
+    return agreement(
         registered(subject, bases), found.task, sites=sites, pairs=found.held_out.pairs
     )
 

@@ -25,6 +25,7 @@ from crossworld.internals.subject import TorchSubject
 Matrix = NDArray[np.float64]
 Score = Callable[[Any, NDArray[np.int64]], Any]
 _SLIVER = 1e-3
+_JACOBIANS = 256
 _MORE = 0.05  # share of an effect below which a difference from it, or from none, is not told
 
 
@@ -161,7 +162,7 @@ def illusion(
     held = subject.bases[where.basis]
     assert isinstance(held, Subspace)
     plain = Site(where.where, where.position)
-    space, reader = read_space(subject, where, [b for _, b, _ in couples.batches], downstream)
+    space, reader = read_space(subject, where, _some(couples), downstream)
     if space.shape[0] != held.matrix.shape[0]:
         raise DesignError(
             f"the read-out is of {space.shape[0]} dimensions, the subspace of "
@@ -228,6 +229,12 @@ def illusion_of(
     return illusion(subject, site, couples=couples, score=score, downstream=downstream)
 
 
+def movable(task: AlignmentTask, variable: str, pairs: Sequence[Interchange]) -> bool:
+    """Whether two or more pairs have an answer that a variable alone changes."""
+    alone = ((p.base, {variable: p.sources[variable]}) for p in pairs if variable in p.sources)
+    return sum(task.target(b, s) != task.target(b) for b, s in alone) > 1
+
+
 def verdict(
     table: EffectTable, share: float, *, read: tuple[int, int], weak: bool
 ) -> tuple[bool | None, str]:
@@ -264,6 +271,17 @@ def verdict(
     if high < 0.0:
         return True, f"{told}: a dormant direction made active by a disconnected one"
     return (False, told) if low >= 0.0 else (None, f"{told}, by too few pairs to say")
+
+
+def _some(couples: Couples) -> list[Batch]:
+    """Base inputs of the first few hundred pairs: enough for Jacobians."""
+    found, count = [], 0
+    for _, base, _ in couples.batches:
+        if count >= _JACOBIANS:
+            break
+        found.append(base)
+        count += base.size
+    return found
 
 
 def _parts(basis: Matrix, space: Matrix) -> tuple[Matrix, Matrix]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crossworld.core.estimate import Codes
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
+from crossworld.internals.alignment.illusion import Illusion, illusion_of, movable
 from crossworld.internals.alignment.task import (
     AlignmentTask,
     Chunk,
@@ -21,8 +22,9 @@ from crossworld.internals.alignment.task import (
     chunks,
     places,
 )
+from crossworld.internals.basis import Subspace
 from crossworld.internals.rates import codes, mean, mean_effect, rate, regroup, tabled
-from crossworld.internals.subject import Subject
+from crossworld.internals.subject import Subject, TorchSubject
 
 Vector = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,6 +53,8 @@ class Agreement:
         Its probabilities without, (n, answers).
     cluster
         Cluster codes of the pairs, None when they are independent.
+    illusions
+        Variable -> whether its subspace is dormant and disconnected, of variables that live in one.
     """
 
     table: EffectTable
@@ -61,6 +65,7 @@ class Agreement:
     probabilities: Vector
     undisturbed: Vector
     cluster: Codes | None
+    illusions: Mapping[str, Illusion] = field(default_factory=dict)
 
     @property
     def answers(self) -> Ints:
@@ -78,11 +83,11 @@ class Agreement:
         return self.table["iia"]
 
     def __str__(self) -> str:
-        return str(self.table)
+        return "\n".join([str(self.table), *map(str, self.illusions.values())])
 
 
 def interchange_accuracy(
-    subject: Subject,
+    subject: TorchSubject,
     task: AlignmentTask,
     *,
     sites: Mapping[str, Any],
@@ -112,7 +117,8 @@ def interchange_accuracy(
     -------
     Agreement
         Shares have exact intervals (Clopper-Pearson; with clusters Korn-Graubard), kappa a t
-        interval by the delta method.
+        interval by the delta method. Every variable that lives in a linear subspace comes with the
+        diagnosis of `illusion`.
 
     Raises
     ------
@@ -129,6 +135,26 @@ def interchange_accuracy(
     ----------
     Geiger, Lu, Icard & Potts (2021). Causal abstractions of neural networks. NeurIPS.
     """
+    found = agreement(subject, task, sites=sites, pairs=pairs, level=level, batch=batch)
+    illusions = {}
+    for name, where in places(sites, task).items():
+        basis = where[0].basis
+        linear = basis is not None and isinstance(subject.bases.get(basis), Subspace)
+        if linear and len(where) == 1 and movable(task, name, pairs):
+            illusions[name] = illusion_of(subject, task, variable=name, site=where[0], pairs=pairs)
+    return replace(found, illusions=illusions)
+
+
+def agreement(
+    subject: Subject,
+    task: AlignmentTask,
+    *,
+    sites: Mapping[str, Any],
+    pairs: Sequence[Interchange],
+    level: float = 0.95,
+    batch: int = 64,
+) -> Agreement:
+    """Agreement without the diagnosis of subspaces; see `interchange_accuracy`."""
     where = places(sites, task)
     check_pairs(pairs, where)
     n, k = len(pairs), len(task.answers)
