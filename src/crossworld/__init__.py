@@ -82,8 +82,8 @@ if TYPE_CHECKING:
     from crossworld.internals.alignment.training import InterchangeTraining as InterchangeTraining
     from crossworld.internals.alignment.training import compare_training as compare_training
     from crossworld.internals.alignment.training import interchange_training as interchange_training
-    from crossworld.internals.attribution import Attribution as Attribution
     from crossworld.internals.atpstar import AtPStar as AtPStar
+    from crossworld.internals.attribution import Attribution as Attribution
     from crossworld.internals.basis import Feature as Feature
     from crossworld.internals.basis import Subspace as Subspace
     from crossworld.internals.circuit import Circuit as Circuit

@@ -27,8 +27,8 @@ from crossworld.internals import search  # noqa: E402
 from crossworld.internals.circuit import Circuit  # noqa: E402
 from crossworld.internals.circuits import (  # noqa: E402
     CircuitRun,
-    completeness,
     circuit_curve,
+    completeness,
     faithfulness,
     minimality,
 )

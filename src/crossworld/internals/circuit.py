@@ -14,7 +14,7 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.infer.multiplier import Multiplier
 from crossworld.internals import search
 from crossworld.internals.edgescores import Bools, Edge, EdgeScores
-from crossworld.internals.wiring import INPUT, LOGITS, Reader
+from crossworld.internals.wiring import INPUT, Reader
 
 if TYPE_CHECKING:
     from crossworld.core.table import EffectTable

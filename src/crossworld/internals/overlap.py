@@ -232,7 +232,9 @@ def lost(circuit: Circuit, task: CircuitTask, *, how: CircuitRun | None = None) 
     """Share of above-chance performance that a task loses without a circuit."""
     how = CircuitRun() if how is None else how
     if not isinstance(task, CircuitTask):
-        raise DesignError(f"a task is a study with its chance level: CircuitTask(study), got {task!r}")
+        raise DesignError(
+            f"a task is a study with its chance level: CircuitTask(study), got {task!r}"
+        )
     scores = how.scores(task.study, {"rest": circuit.complement()})
     share = (Y(MODEL) - Y("rest")) / (Y(MODEL) - task.chance)
     return how.table(scores, [Estimand("lost", share)])
