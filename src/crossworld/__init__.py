@@ -82,9 +82,17 @@ if TYPE_CHECKING:
     from crossworld.internals.alignment.training import InterchangeTraining as InterchangeTraining
     from crossworld.internals.alignment.training import compare_training as compare_training
     from crossworld.internals.alignment.training import interchange_training as interchange_training
+    from crossworld.internals.atpstar import AtPStar as AtPStar
+    from crossworld.internals.attribution import Attribution as Attribution
     from crossworld.internals.basis import Feature as Feature
     from crossworld.internals.basis import Subspace as Subspace
+    from crossworld.internals.circuit import Circuit as Circuit
+    from crossworld.internals.circuits import CircuitRun as CircuitRun
+    from crossworld.internals.circuits import circuit_curve as circuit_curve
     from crossworld.internals.concepts import concept_effects as concept_effects
+    from crossworld.internals.edges import EdgeAttribution as EdgeAttribution
+    from crossworld.internals.edgescores import Edge as Edge
+    from crossworld.internals.edgescores import EdgeScores as EdgeScores
     from crossworld.internals.erasure import Leace as Leace
     from crossworld.internals.generate import Sampling as Sampling
     from crossworld.internals.generate import World as World
@@ -94,8 +102,11 @@ if TYPE_CHECKING:
     from crossworld.internals.interventions import Intervention as Intervention
     from crossworld.internals.metrics import Metric as Metric
     from crossworld.internals.noise import Noise as Noise
+    from crossworld.internals.overlap import CircuitTask as CircuitTask
+    from crossworld.internals.overlap import selectivity as selectivity
     from crossworld.internals.pairs import Pairs as Pairs
     from crossworld.internals.patch import Patch as Patch
+    from crossworld.internals.paths import PathPatch as PathPatch
     from crossworld.internals.probes import Probing as Probing
     from crossworld.internals.probes import probe as probe
     from crossworld.internals.published import PublishedEffects as PublishedEffects
@@ -206,11 +217,19 @@ _HOME = {
     "infer.simulation": ("Simulation",),
     "infer.wald": ("Wald",),
     "interop.tracking": ("Tracker", "track"),
+    "internals.attribution": ("Attribution",),
+    "internals.atpstar": ("AtPStar",),
     "internals.basis": ("Feature", "Subspace"),
+    "internals.circuit": ("Circuit",),
+    "internals.circuits": ("CircuitRun", "circuit_curve"),
+    "internals.edges": ("EdgeAttribution",),
+    "internals.edgescores": ("Edge", "EdgeScores"),
     "internals.metrics": ("Metric",),
     "internals.noise": ("Noise",),
     "internals.pairs": ("Pairs",),
+    "internals.overlap": ("CircuitTask", "selectivity"),
     "internals.patch": ("Patch",),
+    "internals.paths": ("PathPatch",),
     "internals.published": ("PublishedEffects",),
     "internals.site": ("Site", "sites"),
     "internals.study": ("PatchStudy",),

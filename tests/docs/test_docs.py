@@ -79,6 +79,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @every_run
 def test_python_blocks_run(file: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order they are read, in one namespace, in an empty folder, warnings as errors."""
+    if any("import torch" in block.text for block in blocks(file, "python")):
+        pytest.importorskip("torch", reason="this page needs the extra 'local'")
     import matplotlib as mpl
 
     mpl.use("Agg")

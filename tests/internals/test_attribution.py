@@ -165,6 +165,7 @@ def test_a_saturated_softmax_is_missed_by_slopes_and_seen_by_the_fix() -> None:
     """A query that moves all attention to another token, where its slope is nearly 0."""
     model = network("gpt2")
     with torch.no_grad():
+        model.transformer.wte.weight *= 40.0  # tokens, not positions, decide what is looked at
         block = model.transformer.h[0]
         block.ln_1.bias.zero_()
         block.attn.c_attn.bias.zero_()

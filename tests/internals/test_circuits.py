@@ -27,15 +27,15 @@ from crossworld.internals import search  # noqa: E402
 from crossworld.internals.circuit import Circuit  # noqa: E402
 from crossworld.internals.circuits import (  # noqa: E402
     CircuitRun,
+    circuit_curve,
     completeness,
-    curve,
     faithfulness,
     minimality,
 )
 from crossworld.internals.edges import EdgeAttribution  # noqa: E402
 from crossworld.internals.edgescores import EdgeScores  # noqa: E402
 from crossworld.internals.frames import frames, wiring_of  # noqa: E402
-from crossworld.internals.overlap import Task, lost, overlap, selectivity  # noqa: E402
+from crossworld.internals.overlap import CircuitTask, lost, overlap, selectivity  # noqa: E402
 from crossworld.internals.wiring import Reader  # noqa: E402
 from tests.internals import slow_edges  # noqa: E402
 
@@ -250,7 +250,7 @@ def test_curve_has_the_areas_of_the_benchmark() -> None:
     scores = EdgeAttribution(check=0).scores(held)
     at = (0.05, 0.2, 0.5, 1.0)
     for how in ("top", "greedy"):
-        table = curve(held, scores, fractions=at, search=how)  # type: ignore[arg-type]
+        table = circuit_curve(held, scores, fractions=at, search=how)  # type: ignore[arg-type]
         f = np.array([table[f"faithfulness[{k:g}]"].estimate for k in at])
         assert table["cpr"].estimate == pytest.approx(np.trapezoid(f, at))
         assert table["cmd"].estimate == pytest.approx(np.trapezoid(np.abs(1 - f), at))
@@ -318,7 +318,7 @@ def test_selectivity_finds_a_double_dissociation() -> None:
     circuit = Circuit.top(EdgeAttribution(check=0).scores(held), 60)
     other = study(model, n=16, metric="probability")
     found = selectivity({"c": circuit, "rest": circuit.complement()},
-                        {"a": Task(held, -3.0), "b": Task(other)})  # fmt: skip
+                        {"a": CircuitTask(held, -3.0), "b": CircuitTask(other)})  # fmt: skip
     rest = run.scores(held, {"c": circuit.complement()})
     model_mean, _, left = rest.means()
     row = found["lost[c on a]"]
@@ -328,7 +328,7 @@ def test_selectivity_finds_a_double_dissociation() -> None:
     assert difference.estimate == pytest.approx(one.estimate - two.estimate)
     # tasks are independent samples: variances add
     assert difference.std_error == pytest.approx(np.hypot(one.std_error, two.std_error))
-    alone = lost(circuit, Task(held, -3.0))["lost"]
+    alone = lost(circuit, CircuitTask(held, -3.0))["lost"]
     assert (alone.estimate, alone.conf_low) == pytest.approx((row.estimate, row.conf_low))
     assert cells.means().size == 3
 
@@ -396,9 +396,9 @@ def test_bad_circuits_are_refused() -> None:
     with pytest.raises(DesignError, match="belongs to a network"):
         faithfulness(held, whole(study(network("llama"))))
     with pytest.raises(SpecError, match="increase"):
-        curve(held, scores, fractions=(0.5, 0.1))
+        circuit_curve(held, scores, fractions=(0.5, 0.1))
     with pytest.raises(SpecError, match="call the circuit else"):
         CircuitRun().scores(held, {"model": every})
     same = replace(held, pairs=replace(held.pairs, corrupt=held.pairs.clean))
     with pytest.raises(EstimationError, match="all edges and with none"):
-        curve(same, scores)
+        circuit_curve(same, scores)

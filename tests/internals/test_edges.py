@@ -368,10 +368,10 @@ def linear_network() -> Any:
     class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed = torch.nn.Embedding(61, 12, dtype=torch.float64)
+            self.embed = torch.nn.Embedding(97, 12, dtype=torch.float64)
             self.layers = torch.nn.ModuleList([Block(), Block(), Block()])
             self.final_norm = Norm()
-            self.head = torch.nn.Linear(12, 61, dtype=torch.float64)
+            self.head = torch.nn.Linear(12, 97, dtype=torch.float64)
 
         def forward(self, input_ids: Any) -> Any:
             x = self.embed(input_ids)

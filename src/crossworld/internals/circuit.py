@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
@@ -14,7 +14,13 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.infer.multiplier import Multiplier
 from crossworld.internals import search
 from crossworld.internals.edgescores import Bools, Edge, EdgeScores
-from crossworld.internals.wiring import INPUT, LOGITS, Reader
+from crossworld.internals.wiring import INPUT, Reader
+
+if TYPE_CHECKING:
+    from crossworld.core.table import EffectTable
+    from crossworld.internals.circuits import CircuitRun
+    from crossworld.internals.overlap import Overlap
+    from crossworld.internals.study import PatchStudy
 
 FORMAT = "crossworld-circuit/1"
 
@@ -25,8 +31,7 @@ class Circuit:
     r"""Some edges of a network.
 
     A circuit is run by giving every reader the senders it keeps as they are in this run, and all
-    others at their value in another (`Circuit.faithfulness` and its like in
-    `crossworld.internals.circuits`).
+    others at their value in another.
 
     Parameters
     ----------
@@ -174,6 +179,44 @@ class Circuit:
         """Return the circuit without edges that no path from input to logits uses."""
         return replace(self, kept=search.prune(np.asarray(self.kept), self.readers))
 
+    def faithfulness(self, study: PatchStudy, *, how: CircuitRun | None = None) -> EffectTable:
+        """How much of the behaviour it carries by itself; see `circuits.faithfulness`."""
+        from crossworld.internals.circuits import faithfulness
+
+        return faithfulness(study, self, how=how)
+
+    def completeness(
+        self,
+        study: PatchStudy,
+        *,
+        sets: int | Sequence[Sequence[str]] = 10,
+        seed: int = 0,
+        how: CircuitRun | None = None,
+    ) -> EffectTable:
+        """Whether it and the network stay alike without some nodes; see `circuits.completeness`."""
+        from crossworld.internals.circuits import completeness
+
+        return completeness(study, self, sets=sets, seed=seed, how=how)
+
+    def minimality(
+        self,
+        study: PatchStudy,
+        *,
+        given: Sequence[str] = (),
+        nodes: Sequence[str] = (),
+        how: CircuitRun | None = None,
+    ) -> EffectTable:
+        """What each of its nodes adds; see `circuits.minimality`."""
+        from crossworld.internals.circuits import minimality
+
+        return minimality(study, self, given=given, nodes=nodes, how=how)
+
+    def overlap(self, other: Circuit) -> Overlap:
+        """What it shares with another circuit, and what chance would give."""
+        from crossworld.internals.overlap import overlap
+
+        return overlap(self, other)
+
     def save(self, file: str | Path) -> None:
         """Write it as JSON."""
         from crossworld.io import write_text
@@ -264,6 +307,3 @@ def same_network(circuits: Sequence[Circuit]) -> None:
     for other in circuits[1:]:
         if other.senders != first.senders or other.readers != first.readers:
             raise DesignError("these circuits belong to networks with different parts")
-
-
-__all__ = ["INPUT", "LOGITS", "Circuit", "same_network"]

@@ -241,7 +241,7 @@ def minimality(
     return _told(how.table(scores, asked), {"given": list(given)})
 
 
-def curve(
+def circuit_curve(
     study: PatchStudy,
     scores: EdgeScores,
     *,

@@ -97,7 +97,7 @@ def overlap(one: Circuit, other: Circuit) -> Overlap:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class CircuitTask:
     """A study, and the metric's mean that guessing would give.
 
     Parameters
@@ -114,7 +114,7 @@ class Task:
 
 def selectivity(
     circuits: Mapping[str, Circuit],
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, CircuitTask],
     *,
     how: CircuitRun | None = None,
 ) -> EffectTable:
@@ -228,11 +228,13 @@ def _pooled(scored: Mapping[str, Scores]) -> dict[str, dict[str, Estimate]]:
     return found
 
 
-def lost(circuit: Circuit, task: Task, *, how: CircuitRun | None = None) -> EffectTable:
+def lost(circuit: Circuit, task: CircuitTask, *, how: CircuitRun | None = None) -> EffectTable:
     """Share of above-chance performance that a task loses without a circuit."""
     how = CircuitRun() if how is None else how
-    if not isinstance(task, Task):
-        raise DesignError(f"a task is a study with its chance level: Task(study), got {task!r}")
+    if not isinstance(task, CircuitTask):
+        raise DesignError(
+            f"a task is a study with its chance level: CircuitTask(study), got {task!r}"
+        )
     scores = how.scores(task.study, {"rest": circuit.complement()})
     share = (Y(MODEL) - Y("rest")) / (Y(MODEL) - task.chance)
     return how.table(scores, [Estimand("lost", share)])
