@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 import crossworld as xw
 from crossworld import M, Y, set_
-from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.errors import DesignError, EstimationError, SmallSampleWarning, SpecError
 from crossworld.internals import engine
 from tests.internals.zoo import every_model, model, rows, tokens, torch
+
+pytestmark = pytest.mark.filterwarnings("ignore:only .* clusters")  # small studies, on purpose
 
 
 def linear() -> tuple[torch.nn.Module, np.ndarray, np.ndarray]:
@@ -62,7 +65,9 @@ def test_all_effects_and_their_errors_are_those_of_arithmetic(study) -> None:
     }
     for name, truth in differences.items():
         assert found[name].estimate == pytest.approx(truth.mean(), abs=1e-12)
-        assert found[name].std_error == pytest.approx(truth.std() / np.sqrt(20), abs=1e-12)
+        assert found[name].std_error == pytest.approx(truth.std(ddof=1) / np.sqrt(20), abs=1e-12)
+        half = student.ppf(0.975, 19) * found[name].std_error
+        assert found[name].conf_high == pytest.approx(truth.mean() + half, abs=1e-9)
     ratio = differences["nie"].mean() / differences["te"].mean()
     assert found["pm"].estimate == pytest.approx(ratio)
     assert abs(found["nie"].estimate - found["pnie"].estimate) > 0.1  # they interact
@@ -323,6 +328,14 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
         xw.sweep(held, estimator=method)
     with pytest.raises(DesignError, match="kept for other pairs"):
         xw.sweep(held, xw.PNIE, estimator=method)
+
+
+def test_few_pairs_are_told() -> None:
+    held = xw.PatchStudy(
+        xw.TorchSubject(model("gpt2")), rows(6), "logit_difference", sites="layers.0.mlp"
+    )
+    with pytest.warns(SmallSampleWarning, match="only 6 clusters"):
+        xw.estimate(held, xw.Patch(), [xw.NIE])
 
 
 class TestRefusals:

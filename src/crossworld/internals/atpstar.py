@@ -15,7 +15,7 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.infer.multiplier import Multiplier
 from crossworld.internals import family
 from crossworld.internals.agreement import agreement, drawn
-from crossworld.internals.frames import Frame, clusters, frames
+from crossworld.internals.frames import Frame, frames
 from crossworld.internals.linear import Linear, backward, graph
 from crossworld.internals.patch import Patch
 from crossworld.internals.site import Site
@@ -102,7 +102,7 @@ class AtPStar:
             Confidence level.
         """
         sizes = self.sizes(study)
-        cluster = clusters(study)
+        cluster = study.clusters()
         order = np.argsort(-sizes.mean(axis=0), kind="stable")
         band = None
         if inference is not None:

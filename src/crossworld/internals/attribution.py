@@ -14,7 +14,7 @@ from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.agreement import agreement, drawn
-from crossworld.internals.frames import Frame, clusters, frames
+from crossworld.internals.frames import Frame, frames
 from crossworld.internals.linear import Linear, plain_value
 from crossworld.internals.patch import Patch
 from crossworld.internals.site import Site
@@ -109,7 +109,7 @@ class Attribution:
                 f"the slope of {study.metric.name} is not finite in {cells[np.argwhere(bad)[0][1]]}"
             )
         told = self._compared(study, cells, forced, values)
-        return Scores(values, tuple(cells), clusters(study), diagnostics=told)
+        return Scores(values, tuple(cells), study.clusters(), diagnostics=told)
 
     def _frame(self, frame: Frame, forced: Sequence[Forced]) -> Any:
         """Approximate metric of a frame's pairs in every cell, (b, cells)."""

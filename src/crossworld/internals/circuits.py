@@ -20,7 +20,7 @@ from crossworld.internals.circuit import Circuit
 from crossworld.internals.edges import Reference, check_source
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import rewired
-from crossworld.internals.frames import check_aligned, clusters, frames, wiring_of
+from crossworld.internals.frames import check_aligned, frames, wiring_of
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.wiring import INPUT, Wiring
 
@@ -78,7 +78,7 @@ class CircuitRun:
         if not np.isfinite(found).all():
             raise EstimationError(f"the metric {study.metric.name} of a circuit is not finite")
         names = [MODEL, EMPTY, *circuits]
-        return Scores(found, tuple(Y(name) for name in names), clusters(study))
+        return Scores(found, tuple(Y(name) for name in names), study.clusters())
 
     def table(self, scores: Scores, estimands: Sequence[Estimand]) -> EffectTable:
         """Contrast cells."""

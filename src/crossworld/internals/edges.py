@@ -15,7 +15,7 @@ from crossworld.internals.backend import torch
 from crossworld.internals.eap import accumulate, bounds, contributions, mask, products, spans
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import edge_effects
-from crossworld.internals.frames import Frame, check_aligned, clusters, frames, wiring_of
+from crossworld.internals.frames import Frame, check_aligned, frames, wiring_of
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import ENTRY, Slopes, Tape, sloped, tape, written
 from crossworld.internals.wiring import Wiring
@@ -140,7 +140,7 @@ class EdgeAttribution:
         if not np.isfinite(values).all():
             raise EstimationError("the scores of some edges are not finite; look at the metric")
         scores = EdgeScores(
-            wiring.senders, wiring.readers, values, ends[:, 0], clusters(study), str(self.method)
+            wiring.senders, wiring.readers, values, ends[:, 0], study.clusters(), str(self.method)
         )
         return self._compared(study, wiring, reference, scores)
 

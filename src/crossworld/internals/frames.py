@@ -126,14 +126,6 @@ def wiring_of(frame: Frame) -> Wiring:
     return wire(study.subject, study.pairs.batch(study.units[frame.at[:1]], 0))
 
 
-def clusters(study: PatchStudy) -> Any:
-    """Codes of the pairs' clusters, None when pairs are independent."""
-    if study.pairs.cluster is None:
-        return None
-    labels = np.asarray(study.pairs.cluster)[study.units]
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
-
-
 def check_aligned(frame: Frame) -> None:
     """Refuse pairs whose inputs are not equally long: their positions do not correspond.
 

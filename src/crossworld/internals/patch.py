@@ -118,7 +118,7 @@ class Patch:
             kept.save(values)
         kept.close()
         return Scores(
-            values.mean(axis=0), tuple(cells), _clusters(study), diagnostics=_told(values, study)
+            values.mean(axis=0), tuple(cells), study.clusters(), diagnostics=_told(values, study)
         )
 
 
@@ -131,13 +131,6 @@ def _check_finite(values: Any, cells: Sequence[Cell], study: PatchStudy, group: 
         raise EstimationError(
             f"the metric {study.metric.name} of pair {unit} is not finite in {cells[cell]}"
         )
-
-
-def _clusters(study: PatchStudy) -> Any:
-    if study.pairs.cluster is None:
-        return None
-    labels = np.asarray(study.pairs.cluster)[study.units]
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
 def _told(values: Any, study: PatchStudy) -> dict[str, Any]:

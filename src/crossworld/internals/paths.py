@@ -20,7 +20,7 @@ from crossworld.internals.eap import mask
 from crossworld.internals.edges import Reference
 from crossworld.internals.edgescores import Edge
 from crossworld.internals.exact import rewired
-from crossworld.internals.frames import Frame, check_aligned, clusters, frames, wiring_of
+from crossworld.internals.frames import Frame, check_aligned, frames, wiring_of
 from crossworld.internals.search import prune
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import Tape
@@ -135,7 +135,7 @@ class PathPatch:
         if not np.isfinite(values).all():
             raise EstimationError(f"the metric {study.metric.name} is not finite on a path")
         cells = (Y(0), Y(1), *(Y(0, **{name: 1}) for name in edges))
-        return Scores(values, cells, clusters(study))
+        return Scores(values, cells, study.clusters())
 
     def _run(
         self, frame: Frame, wiring: Wiring, tapes: Mapping[int, Tape], edges: Sequence[Edge]

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossworld.errors import EstimationError
 from crossworld.internals.backend import torch
+from crossworld.internals.inputs import Batch
 from crossworld.internals.site import Site
 from crossworld.internals.study import PatchStudy
 
@@ -21,23 +22,24 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
     EstimationError
         If the output stays the same to the last bit.
     """
-    batch = study.pairs.batch([unit], 0)
+    batches = [study.pairs.batch([unit], level) for level in study.pairs.levels]
     places = {study.subject.port(s).plug: s for s in sites}
     for plug, site in places.items():
-        probe = Site(site.where) if plug[1] == "weights" else Site(_whole(site))
-        before = study.subject.run(batch, read=(probe,))
-        held = before.values[probe]
-        other = _other(held, is_weights=plug[1] == "weights")
-        after = study.subject.run(batch, read=(probe,), write={probe: other}).output
-        if torch().equal(before.output, after):
+        probe = Site(site.where)
+        weights = plug[1] == "weights"
+        if not any(_moves(study, batch, probe, is_weights=weights) for batch in batches):
             raise EstimationError(
                 f"setting {probe} changes nothing in the output of the network, so no effect can "
                 f"be measured there; is {plug[0]!r} on the way to the output?"
             )
 
 
-def _whole(site: Site) -> str:
-    return site.where
+def _moves(study: PatchStudy, batch: Batch, probe: Site, *, is_weights: bool) -> bool:
+    """Whether the output of one input changes when a place is set to something else."""
+    before = study.subject.run(batch, read=(probe,))
+    other = _other(before.values[probe], is_weights=is_weights)
+    after = study.subject.run(batch, read=(probe,), write={probe: other}).output
+    return not torch().equal(before.output, after)
 
 
 def _other(held: Any, *, is_weights: bool) -> Any:

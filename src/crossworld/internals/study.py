@@ -192,6 +192,15 @@ class PatchStudy:
         forced = [self.forced(c) for e in estimands for c in e.cells()]
         return licence(forced, noised=self.noise is not None)
 
+    def clusters(self) -> Ints:
+        """Codes (n,) of the independent units: the pairs themselves, unless they share a template.
+
+        As for questions that are replayed, intervals are Student's with J - 1 degrees of freedom.
+        """
+        shared = self.pairs.cluster
+        labels: Any = self.units if shared is None else np.asarray(shared)[self.units]
+        return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
     def take(self, index: Ints) -> Self:
         """Pairs by position; repeats are allowed and stay in their cluster."""
         assert self.units is not None
