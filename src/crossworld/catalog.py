@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pkgutil import walk_packages
 
 from crossworld.errors import SpecError
@@ -32,7 +33,10 @@ def estimators(front_end: str) -> Iterator[type]:
         raise SpecError.unknown("front end", front_end, FRONT_ENDS)
     if find_spec(f"crossworld.{front_end}") is None:
         return
-    yield from _classes(f"crossworld.{front_end}", "scores")
+    for found in _classes(f"crossworld.{front_end}", "scores"):
+        # the protocol's method takes a study and cells; others score edges, circuits or attention
+        if "cells" in signature(found.scores).parameters:  # type: ignore[attr-defined]
+            yield found
 
 
 def inferences() -> Iterator[type]:

@@ -242,6 +242,14 @@ def test_ranking_has_rows_by_size_and_rank_error() -> None:
     assert band.rows[0].conf_high > table.rows[0].conf_high
 
 
+def test_a_spec_names_what_scores_cells_and_nothing_else() -> None:
+    from crossworld.catalog import estimators
+
+    names = {found.__name__ for found in estimators("internals")}
+    assert {"Attribution", "Patch"} <= names
+    assert not names & {"EdgeAttribution", "PathPatch", "CircuitRun", "Attention"}
+
+
 def test_agreement_is_what_it_says() -> None:
     from scipy.stats import spearmanr
 

@@ -390,7 +390,7 @@ def test_bad_circuits_are_refused() -> None:
     with pytest.raises(SpecError, match="edges, got"):
         Circuit.top(scores, 10_000)
     with pytest.raises(DesignError, match="not before"):
-        Circuit.of(every.senders, every.readers, ["layers.1.mlp -> layers.0.mlp"])
+        Circuit.of(every.senders, every.readers, edges=["layers.1.mlp -> layers.0.mlp"])
     with pytest.raises(SpecError, match="node"):
         every.without(["layers.7.mlp"])
     with pytest.raises(DesignError, match="belongs to a network"):

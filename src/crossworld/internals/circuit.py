@@ -46,7 +46,7 @@ class Circuit:
 
     Examples
     --------
-    >>> whole = Circuit.of((INPUT,), (Reader(LOGITS, 0, 1),), [("input", "logits")])
+    >>> whole = Circuit.of((INPUT,), (Reader("logits", 0, 1),), edges=[("input", "logits")])
     >>> len(whole), [str(e) for e in whole.edges]
     (1, ['input -> logits'])
     """
@@ -70,7 +70,7 @@ class Circuit:
             )
 
     @classmethod
-    def of(cls, senders: Sequence[str], readers: Sequence[Reader], edges: Iterable[Any]) -> Self:
+    def of(cls, senders: Sequence[str], readers: Sequence[Reader], *, edges: Iterable[Any]) -> Self:
         """Make a circuit of named edges: ``'layers.0.heads.1 -> layers.1.mlp'`` or couples."""
         names = [r.name for r in readers]
         kept = np.zeros((len(senders), len(names)), dtype=bool)
@@ -270,7 +270,8 @@ class Circuit:
             Reader(r["name"], int(r["layer"]), int(r["senders"]), tuple(map(int, r["owner"])))
             for r in held["readers"]
         ]
-        made = cls.of([str(s) for s in held["senders"]], readers, [tuple(e) for e in held["edges"]])
+        edges = [tuple(e) for e in held["edges"]]
+        made = cls.of([str(s) for s in held["senders"]], readers, edges=edges)
         scores = None
         if held.get("scores"):
             scores = np.zeros(np.shape(made.kept))

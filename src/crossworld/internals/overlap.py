@@ -71,8 +71,8 @@ def overlap(one: Circuit, other: Circuit) -> Overlap:
     >>> from crossworld.internals.wiring import Reader
     >>> senders = ("input", "layers.0.mlp")
     >>> readers = (Reader("layers.0.mlp", 0, 1, (1,)), Reader("logits", 1, 2))
-    >>> a = Circuit.of(senders, readers, ["input -> logits"])
-    >>> b = Circuit.of(senders, readers, ["input -> logits", "input -> layers.0.mlp"])
+    >>> a = Circuit.of(senders, readers, edges=["input -> logits"])
+    >>> b = Circuit.of(senders, readers, edges=["input -> logits", "input -> layers.0.mlp"])
     >>> print(overlap(a, b))
     1 edges shared by circuits of 1 and 2 of 3: Jaccard 0.500, 0.7 expected by chance
     """

@@ -9,7 +9,7 @@ senders whose edge to the reader is cut contribute what they wrote in the refere
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from crossworld.internals.backend import torch
@@ -61,20 +61,14 @@ def _after(first: Any, then: Callable[[Tensor], Tensor]) -> Callable[[Tensor], T
     return both
 
 
-@dataclass(slots=True, eq=False)
 class _Flow:
     """State of one run: by how much the reference differs from what was written so far."""
 
-    held: Rewired
-    streams: dict[int, Tensor] = field(default_factory=dict)
-    scales: dict[int, Tensor] = field(default_factory=dict)
-    gaps: Tensor = None  # (senders that some edge is cut from, B, T, d)
-    rows: dict[int, int] = field(default_factory=dict)
-    cut: Tensor = None
-
-    def __post_init__(self) -> None:
-        real = mask(self.held.wiring)
-        self.cut = real & ~self.held.kept.cpu()
+    def __init__(self, held: Rewired) -> None:
+        self.held = held
+        self.streams: dict[int, Tensor] = {}
+        self.gaps: Tensor = None  # (senders that some edge is cut from, B, T, d)
+        self.cut = mask(held.wiring) & ~held.kept.cpu()
         live = self.cut.any(1).nonzero().flatten().tolist()
         self.rows = {sender: row for row, sender in enumerate(live)}
 
