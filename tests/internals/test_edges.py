@@ -284,7 +284,7 @@ def test_intervals_and_bands() -> None:
     values = found.of(top)
     row = table[f"pnie[{top}]"]
     assert row.estimate == pytest.approx(values.mean())
-    assert row.std_error == pytest.approx(values.std() / np.sqrt(values.size))
+    assert row.std_error == pytest.approx(values.std(ddof=1) / np.sqrt(values.size))
     band = found.table(4, inference=Multiplier(draws=400))
     assert band[f"pnie[{top}]"].conf_low < row.conf_low
     assert band.diagnostics["critical_value"] > 2.5
@@ -301,8 +301,10 @@ def test_clusters_widen_what_they_should() -> None:
     single, copies, clustered = (how.scores(s) for s in (held, twice, grouped))
     edge = single.order()[0]
     one, two, three = (s.table([edge]).rows[0].std_error for s in (single, copies, clustered))
-    assert two == pytest.approx(one / np.sqrt(2))
-    assert three == pytest.approx(one * np.sqrt(12 / 11))
+    assert two == pytest.approx(one)  # a pair that is taken twice stays one unit
+    assert three == pytest.approx(one)
+    fewer = replace(held, pairs=replace(held.pairs, cluster=tuple(str(i % 10) for i in range(12))))
+    assert how.scores(fewer).table([edge]).rows[0].std_error != pytest.approx(one)
 
 
 def test_zero_and_mean_sources() -> None:

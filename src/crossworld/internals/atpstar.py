@@ -114,7 +114,7 @@ class AtPStar:
         heading = [study.describe(), f"{self!r}, {len(study):,} pairs"]
         diagnostics: dict[str, Any] = {
             "warnings": [], "n_units": len(study), "level": level, "overlap": None,
-            "n_clusters": len(study) if cluster is None else int(cluster.max()) + 1,
+            "n_clusters": int(cluster.max()) + 1,
             "failed_replicates": 0,
         }  # fmt: skip
         if found is not None:

@@ -68,7 +68,8 @@ class Attribution:
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 1))
     >>> for layer, weight in zip(net, ([[1.0, 0.0], [0.0, 1.0]], [[3.0, 5.0]])):
     ...     _ = layer.weight.data.copy_(torch.tensor(weight))
-    >>> pairs = (np.zeros((2, 2), np.float32), np.array([[0.5, 1.0], [1.5, 1.0]], np.float32))
+    >>> other = np.column_stack([np.linspace(0.5, 1.5, 10), np.ones(10)]).astype(np.float32)
+    >>> pairs = (np.zeros((10, 2), np.float32), other)
     >>> study = PatchStudy(TorchSubject(net), pairs, lambda y: y[:, 0], sites=["0.neurons.0"])
     >>> print(round(xw.estimate(study, Attribution(), [xw.PNIE])["pnie"].estimate, 6))
     3.0

@@ -63,7 +63,7 @@ def sweep(
     >>> for layer, weight in zip(net, ([[1.0, 0.0], [0.0, 1.0]], [[3.0, 5.0]])):
     ...     _ = layer.weight.data.copy_(torch.tensor(weight))
     >>> rng = np.random.default_rng(0)
-    >>> pairs = (np.zeros((9, 2), np.float32), rng.normal(1, 1, (9, 2)).astype(np.float32))
+    >>> pairs = (np.zeros((12, 2), np.float32), rng.normal(1, 1, (12, 2)).astype(np.float32))
     >>> study = xw.PatchStudy(xw.TorchSubject(net), pairs, lambda y: y[:, 0],
     ...                       sites=["0.neurons.*"])
     >>> [row.term for row in xw.sweep(study)]
