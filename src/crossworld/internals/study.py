@@ -250,14 +250,20 @@ class PatchStudy:
         ids = [int(i) for i in first]
         return {str(i): f"{i} {tokenizer.decode([token])!r}" for i, token in enumerate(ids)}
 
-    def to_table(self, *, components: int | None = None, outcome: str = "metric") -> TableStudy:
+    def to_table(
+        self,
+        *,
+        components: int | None = None,
+        outcome: str = "metric",
+        covariates: Mapping[str, Sequence[Any]] | None = None,
+    ) -> TableStudy:
         """Return the natural runs as a table: level, activations at the sites, metric.
 
         See `crossworld.internals.to_table.to_table`, which says what it assumes.
         """
         from crossworld.internals.to_table import to_table
 
-        return to_table(self, components=components, outcome=outcome)
+        return to_table(self, components=components, outcome=outcome, covariates=covariates)
 
     def sha256(self) -> str:
         """Fingerprint of the inputs in use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def to_table(
-    study: PatchStudy, *, components: int | None = None, outcome: str = "metric"
+    study: PatchStudy,
+    *,
+    components: int | None = None,
+    outcome: str = "metric",
+    covariates: Mapping[str, Sequence[Any]] | None = None,
 ) -> TableStudy:
     r"""Return a table with one row per run: level, activations, metric.
 
@@ -38,11 +43,14 @@ def to_table(
         None keeps every coordinate.
     outcome
         Name of the metric's column.
+    covariates
+        What is known of every pair before it runs, by name, one value a pair: columns that the
+        estimators adjust for.
 
     Raises
     ------
     DesignError
-        If the sites have no fixed number of coordinates.
+        If the sites have no fixed number of coordinates, or a covariate has another length.
     """
     from crossworld.tables.study import TableStudy
 
@@ -57,6 +65,7 @@ def to_table(
     labels = study.pairs.cluster
     named = [labels[u] if labels is not None else str(u) for u in study.units]
     columns["pair"] = np.array([*named, *named])
+    known = _known(study, covariates or {}, columns)
     path = ["level"]
     for block in study.blocks:
         held = []
@@ -70,8 +79,25 @@ def to_table(
         path.append(" + ".join(held))
     frame = {name: np.asarray(held).tolist() for name, held in columns.items()}
     return TableStudy.from_frame(
-        frame, " -> ".join([*path, outcome]), levels=(0, 1), cluster="pair"
+        frame, " -> ".join([*path, outcome]), adjust=known, levels=(0, 1), cluster="pair"
     )
+
+
+def _known(
+    study: PatchStudy, covariates: Mapping[str, Sequence[Any]], columns: dict[str, Any]
+) -> list[str]:
+    """Add covariates of the pairs to the columns and return their names."""
+    for name, values in covariates.items():
+        held = np.asarray(values)
+        if held.shape != (len(study.pairs),):
+            raise DesignError(
+                f"the covariate {name!r} has one value for each of {len(study.pairs)} pairs, got "
+                f"shape {held.shape}"
+            )
+        if name in columns:
+            raise DesignError(f"a covariate cannot be called {name!r}: the table has that column")
+        columns[name] = np.tile(held[study.units], 2)
+    return list(covariates)
 
 
 def _natural(study: PatchStudy, level: int) -> tuple[Any, dict[str, Any]]:

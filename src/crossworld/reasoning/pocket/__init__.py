@@ -3,6 +3,7 @@
 from crossworld.reasoning.pocket.checked import check_sums
 from crossworld.reasoning.pocket.live import pocket_live
 from crossworld.reasoning.pocket.model import PocketReasoner
+from crossworld.reasoning.pocket.pairs import pocket_pairs
 from crossworld.reasoning.pocket.recorded import (
     STUDIES,
     PocketStudy,
@@ -29,6 +30,7 @@ __all__ = [
     "PocketStudy",
     "check_sums",
     "pocket_live",
+    "pocket_pairs",
     "pocket_plan",
     "pocket_prompt",
     "pocket_questions",
