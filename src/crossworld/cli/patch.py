@@ -17,6 +17,7 @@ from crossworld.core.table import EffectTable
 from crossworld.errors import SpecError
 from crossworld.internals.patch import Patch
 from crossworld.internals.study import PatchStudy
+from crossworld.internals.sweep import heatmaps
 from crossworld.internals.sweep import sweep as sweep_sites
 from crossworld.spec import from_document
 
@@ -178,7 +179,10 @@ def report(
 ) -> None:
     """Write the report of a result."""
     check_writable((result,), report_file)
-    EffectTable.from_json(result).report(report_file)
+    table = EffectTable.from_json(result)
+    held = {(one.kind, one.title) for one in table.exhibits}
+    maps = (one for one in heatmaps(table) if (one.kind, one.title) not in held)
+    table.report(report_file, exhibits=maps)
     say(f"report: {report_file}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,28 @@ from crossworld.internals.backend import torch
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
-    """Keep the library from drawing a bar of its own."""
+def _quiet() -> Iterator[None]:
+    """Keep the libraries from drawing a bar of their own and from telling of every attempt."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    told = [getLogger(name) for name in ("huggingface_hub", "transformers")]
+    before = [logger.level for logger in told]
+    for logger in told:
+        logger.setLevel(ERROR)
     try:
         yield
     finally:
+        for logger, level in zip(told, before, strict=True):
+            logger.setLevel(level)
         if shown:
             logging.enable_progress_bar()
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name cannot be that of a model on a hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
 
 def load(folder: str | Path) -> tuple[Any, Any]:
@@ -34,15 +46,20 @@ def load(folder: str | Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = Path(folder)
+    if not place.is_dir() and _is_path(str(folder)):
+        raise DesignError(f"there is no folder {str(folder)!r}")
     if place.is_dir() and not list(place.glob("*.safetensors")):
         raise DesignError(f"{str(folder)!r} holds no *.safetensors; pickles are not read")
     try:
-        with _no_bar():
+        with _quiet():
             model = AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise DesignError(f"{str(folder)!r} is no model: {str(error)[:200]}") from None
+        what = "no model" if place.is_dir() else "neither a folder nor a model that the hub gave"
+        told = " ".join(str(error).split())[:200]
+        raise DesignError(f"{str(folder)!r} is {what}: {told}") from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError):
         tokenizer = None
     return model.eval(), tokenizer

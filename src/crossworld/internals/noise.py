@@ -53,7 +53,8 @@ class Noise:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SpecError(f"{name} of Noise is a whole number of at least {least}, got "
                                 f"{value!r}")  # fmt: skip
-        if not np.isfinite(self.scale) or self.scale <= 0:
+        is_number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
+        if not is_number or not np.isfinite(self.scale) or self.scale <= 0:
             raise SpecError(f"scale of Noise is positive, got {self.scale!r}")
 
     def pairs(self, pairs: Pairs) -> Pairs:

@@ -86,7 +86,7 @@ class Patch:
 
     def portable(self) -> Patch:
         """Return the same in text and numbers alone."""
-        return replace(self, progress=None)
+        return replace(self, progress=None, resume=None)
 
     def prepare(self, study: PatchStudy, cells: Sequence[Cell]) -> Fit:
         """Run every cell once; resampling reweights the pairs."""

@@ -38,6 +38,8 @@ class Words:
     def token(self, given: Any, what: str) -> int:
         """Id of a text that is one token."""
         if isinstance(given, int | np.integer) and not isinstance(given, bool):
+            if given < 0:
+                raise DesignError(f"the {what} is a token or its id, got the negative id {given}")
             return int(given)
         if not isinstance(given, str):
             raise DesignError(f"the {what} is a token or its id, got {given!r}")
