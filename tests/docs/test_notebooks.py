@@ -23,7 +23,8 @@ def cells(file: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {"mediation_of_reasoning", "mediation_of_a_table"} <= {f.stem for f in NOTEBOOKS}
+    expected = {"mediation_of_reasoning", "mediation_of_a_table", "mediation_inside_a_network"}
+    assert expected <= {f.stem for f in NOTEBOOKS}
 
 
 @every_notebook
@@ -51,6 +52,9 @@ def test_it_runs(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     pytest.importorskip("ipykernel", reason="the notebook extra is not installed")
     nbclient = pytest.importorskip("nbclient", reason="the notebook extra is not installed")
     nbformat = pytest.importorskip("nbformat", reason="the notebook extra is not installed")
+    if "import torch" in file.read_text(encoding="utf-8"):
+        pytest.importorskip("torch", reason="this notebook needs the extra 'local'")
+        pytest.importorskip("transformers", reason="this notebook needs the extra 'local'")
     monkeypatch.setenv("CROSSWORLD_PROMPTS", "200")
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
