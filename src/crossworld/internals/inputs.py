@@ -137,6 +137,11 @@ def batch(inputs: Sequence[Input], spans: Sequence[Mapping[str, Span]] | None = 
     return Batch(stacked, size, length, first, count, _spans(spans))
 
 
+def numbers(one: Any) -> NDArray[Any]:
+    """Return an input as an array, wherever it is."""
+    return np.asarray(one.detach().cpu() if hasattr(one, "detach") else one)
+
+
 def _are_tokens(tensor: Any) -> bool:
     return tensor.ndim == 2 and not tensor.is_floating_point()
 
@@ -150,7 +155,7 @@ def _tensor(arrays: Sequence[Any]) -> Any:
         )
     if isinstance(arrays[0], t.Tensor):
         return t.stack(list(arrays))
-    stacked = t.from_numpy(np.stack([np.asarray(a) for a in arrays]))
+    stacked = t.from_numpy(np.stack([numbers(a) for a in arrays]))
     wide = stacked.dtype in (t.int16, t.int32, t.uint8)
     return stacked.to(t.int64) if wide else stacked
 

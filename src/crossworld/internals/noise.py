@@ -10,7 +10,7 @@ import numpy as np
 
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.backend import torch
-from crossworld.internals.inputs import Batch
+from crossworld.internals.inputs import Batch, numbers
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.site import Site
 
@@ -98,7 +98,7 @@ class Noise:
 
 def _alike(pairs: Pairs) -> bool:
     assert pairs.corrupt is not None
-    same = (np.array_equal(np.asarray(a), np.asarray(b))
+    same = (np.array_equal(numbers(a), numbers(b))
             for a, b in zip(pairs.clean, pairs.corrupt, strict=True)
             if not isinstance(a, dict))  # fmt: skip
     return all(same)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import DesignError, SpecError
-from crossworld.internals.inputs import Batch, Input, Span, batch
+from crossworld.internals.inputs import Batch, Input, Span, batch, numbers
 from crossworld.internals.words import Words
 
 Ints = NDArray[np.int64]
@@ -176,7 +176,7 @@ def _shape(one: Input) -> tuple[int, ...]:
 def _tokens(one: Input) -> int | None:
     if isinstance(one, Mapping):
         mask = one.get("attention_mask")
-        return int(np.asarray(mask).sum()) if mask is not None else _shape(one)[0]
+        return int(numbers(mask).sum()) if mask is not None else _shape(one)[0]
     kind = getattr(one, "dtype", None)
     is_float = "float" in str(kind)
     return None if is_float or len(_shape(one)) != 1 else _shape(one)[0]

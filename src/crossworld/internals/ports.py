@@ -178,14 +178,14 @@ def take(tensor: Any, port: Port, positions: Any) -> Any:
     if part.ndim < 3:
         raise DesignError(f"the output of {port.path} has no token positions; leave out the @")
     rows = torch().arange(part.shape[0], device=part.device)[:, None]
-    return part[rows, positions]
+    return part[rows, positions.to(part.device)]
 
 
 def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
     """Return the tensor with the part of a port replaced."""
     whole = port.columns is None and port.end != "weights"
     if whole and positions is None:
-        return value.expand_as(tensor)
+        return value.to(tensor.device).expand_as(tensor)
     new = tensor.clone()
     if port.end == "weights":
         part = new[:, port.head]
@@ -199,15 +199,19 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
         part.copy_(value.expand_as(part))
     else:
         rows = torch().arange(part.shape[0], device=part.device)[:, None]
-        part[rows, positions] = value.to(part.dtype)
+        part[rows, positions.to(part.device)] = value.to(part)
     return new
 
 
 def restrict(part: Any, keys: Any, value: Any) -> Any:
     """Return attention weights (B, k, T) with those from some keys replaced."""
-    new = part.clone()
-    index = keys[:, None, :].expand(part.shape[0], part.shape[1], keys.shape[1])
-    return new.scatter(2, index, value.to(part.dtype))
+    return part.scatter(2, key_index(part, keys), value.to(part))
+
+
+def key_index(part: Any, keys: Any) -> Any:
+    """Index (B, k, keys) of some keys in attention weights (B, k, T)."""
+    held = keys.to(part.device)[:, None, :]
+    return held.expand(part.shape[0], part.shape[1], keys.shape[1])
 
 
 def knocked_out(part: Any, keys: Any) -> Any:
@@ -247,9 +251,7 @@ def apply(
         if isinstance(value, str) and keys is not None:
             new = knocked_out(present, keys)
         elif keys is not None:
-            held = present.gather(
-                2, keys[:, None, :].expand(present.shape[0], present.shape[1], keys.shape[1])
-            )
+            held = present.gather(2, key_index(present, keys))
             new = restrict(present, keys, value(held) if callable(value) else value)
         else:
             new = edited(present, value, basis)

@@ -11,7 +11,7 @@ from crossworld.internals.attention import hooked
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
 from crossworld.internals.inputs import Batch
-from crossworld.internals.ports import Port, Value, Write, apply, take
+from crossworld.internals.ports import Port, Value, Write, apply, key_index, take
 from crossworld.internals.site import Site
 
 
@@ -102,8 +102,7 @@ class Session:
             part = take(tensor, port, positions)
             keys = self._at(site.keys)
             if keys is not None:
-                index = keys[:, None, :].expand(part.shape[0], part.shape[1], keys.shape[1])
-                part = part.gather(2, index)
+                part = part.gather(2, key_index(part, keys))
             if site.basis is not None:
                 part = self.subject.bases[site.basis].read(part)
             self.values[site] = part if self.grad else part.detach().clone()

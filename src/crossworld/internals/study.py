@@ -16,6 +16,7 @@ from crossworld.core.identification import Identification
 from crossworld.core.provenance import fingerprint
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
+from crossworld.internals.inputs import numbers
 from crossworld.internals.licence import licence
 from crossworld.internals.metrics import Measure, Metric, measure
 from crossworld.internals.noise import Noise
@@ -272,7 +273,7 @@ class PatchStudy:
         for level in self.pairs.levels:
             for i, one in enumerate(self.pairs.inputs(level)):
                 held = one if isinstance(one, Mapping) else {"": one}
-                arrays += [(f"{level}:{i}:{k}", np.asarray(v)) for k, v in held.items()]
+                arrays += [(f"{level}:{i}:{k}", numbers(v)) for k, v in held.items()]
         for name in ("answer", "wrong"):
             ids = getattr(self.pairs, name)
             arrays += [] if ids is None else [(name, ids)]
