@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossworld.errors import EstimationError
@@ -11,9 +11,14 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.site import Site
 from crossworld.internals.study import PatchStudy
 
+Plug = tuple[str, str]
+
 
 def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
-    """Set every place to something else in one input and see the output change.
+    """Make sure that every place is on the way to the output.
+
+    Where the output has a slope in a place, it is. Elsewhere the place is set to something else in
+    one input, and the output has to change.
 
     Places are modules and their ends; whether one position, head or neuron matters is a finding.
 
@@ -23,15 +28,30 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
         If the output stays the same to the last bit.
     """
     batches = [study.pairs.batch([unit], level) for level in study.pairs.levels]
-    places = {study.subject.port(s).plug: s for s in sites}
-    for plug, site in places.items():
-        probe = Site(site.where)
-        weights = plug[1] == "weights"
+    places = {study.subject.port(s).plug: Site(s.where) for s in sites}
+    open_ = set(places)
+    for batch in batches:
+        open_ -= _slopes(study, batch, {plug: places[plug] for plug in open_}) if open_ else set()
+    for plug in [p for p in places if p in open_]:  # flat there, or not on the way
+        probe, weights = places[plug], plug[1] == "weights"
         if not any(_moves(study, batch, probe, is_weights=weights) for batch in batches):
             raise EstimationError(
                 f"setting {probe} changes nothing in the output of the network, so no effect can "
                 f"be measured there; is {plug[0]!r} on the way to the output?"
             )
+
+
+def _slopes(study: PatchStudy, batch: Batch, places: Mapping[Plug, Site]) -> set[Plug]:
+    """Places at which the output has a slope: one pass forward and one back for all of them."""
+    t = torch()
+    run = study.subject.run(batch, read=tuple(dict.fromkeys(places.values())), grad=True)
+    if not run.output.is_floating_point() or not run.output.requires_grad:
+        return set()
+    noise = t.randn(run.output.shape, generator=t.Generator().manual_seed(0))
+    total = (run.output * noise.to(run.output)).sum()
+    slopes = t.autograd.grad(total, [run.whole[p] for p in places], allow_unused=True)
+    held = zip(places, slopes, strict=True)
+    return {plug for plug, slope in held if slope is not None and bool((slope != 0).any())}
 
 
 def _moves(study: PatchStudy, batch: Batch, probe: Site, *, is_weights: bool) -> bool:
