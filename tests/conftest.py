@@ -33,3 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid in known:
             item.add_marker(mark)
+
+# helpers have no doctests of their own, and where an extra is missing it is the tests that skip
+HERE = Path(__file__).parent
+collect_ignore = [
+    str(file.relative_to(HERE))
+    for file in HERE.rglob("*.py")
+    if not file.name.startswith("test_") and file.name not in ("conftest.py", "__init__.py")
+]

@@ -24,6 +24,7 @@ MANY_PARAMETERS = {
     "holds": "3.3: the flags of the command",
     "watch": "3.3: the flags of the command",
     "sweep": "3.3: the flags of the command",
+    "circuit": "3.3: the flags of the command",
     "serve": "3.3: the flags of the command",
     "demo": "3.3: the flags of the command",
     "export": "3.3: the flags of the command",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crossworld.cli.circuit import circuit
 from crossworld.cli.mediate import JsonFile, ReportFile, finish
 from crossworld.cli.output import say
 from crossworld.cli.progress import shown
@@ -142,6 +143,9 @@ def sweep(
     say(result)
     if report_file is not None:
         say(f"\nreport: {report_file}")
+
+
+patch.command("circuit")(circuit)
 
 
 @patch.command("sites")
