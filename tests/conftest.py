@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid in known:
             item.add_marker(mark)
 
+
 # helpers have no doctests of their own, and where an extra is missing it is the tests that skip
 HERE = Path(__file__).parent
 collect_ignore = [

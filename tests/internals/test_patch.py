@@ -201,6 +201,25 @@ def test_inputs_that_first_differ_late_have_null_cells_and_exact_ones() -> None:
     assert any("and 10 others" in w for w in found.warnings)
 
 
+@pytest.mark.parametrize("name", ["llama", "phi", "gpt2", "mamba"])
+def test_what_the_last_block_does_elsewhere_is_exactly_nothing(name: str) -> None:
+    parts = ["mixer", "resid"] if name == "mamba" else ["attn", "mlp", "resid", "heads.2",
+                                                        "heads.1.q", "mlp.neurons.5"]  # fmt: skip
+    held = xw.PatchStudy(
+        xw.TorchSubject(model(name)), rows(12), "logit_difference",
+        sites=[f"layers.1.{part} @ {p}" for part in parts for p in (2, 6)],
+    )  # fmt: skip
+    found = xw.sweep(held)
+    for part in parts:
+        assert found[f"nie[layers.1.{part} @ 2]"].estimate == 0.0
+        assert found[f"nie[layers.1.{part} @ 6]"].estimate != 0.0
+    if name == "mamba":
+        return
+    beside = [f"layers.1.{part} @ 2" for part in ("heads.1.k", "heads.1.v", "resid_pre")]
+    matters = xw.PatchStudy(held.subject, rows(12), "logit_difference", sites=beside)
+    assert all(abs(row.estimate) > 1e-7 for row in xw.sweep(matters))
+
+
 class TestNoise:
     def study(self, **options):
         given = [{**{k: r[k] for k in ("clean", "answer", "wrong")}, "spans": {"s": [1, 3]}}

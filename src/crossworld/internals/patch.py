@@ -242,8 +242,12 @@ class _Plan:
         return int(other[0]) if len(other) else int(tokens[0].shape[1])
 
     def _is_null(self, one: Forced, natural: Any, batch: Batch, differs: int) -> bool:
-        """Whether every site is set to what it holds anyway."""
-        if self.held or any(source.kind != "level" for _, source in one.writes):
+        """Whether no site is set to anything that can reach the metric."""
+        if self.held:
+            return False
+        if all(self._is_beside(site, batch) for site, _ in one.writes):
+            return True
+        if any(source.kind != "level" for _, source in one.writes):
             return False
         positions = [batch.positions(site.position) for site, _ in one.writes]
         if all(p is not None and int(p.max()) < differs for p in positions):
@@ -252,6 +256,22 @@ class _Plan:
             torch().equal(natural[source.level][site], natural[one.level][site])
             for site, source in one.writes
         )
+
+    def _is_beside(self, site: Site, batch: Batch) -> bool:
+        """Whether a site in the last block lies at positions that the metric does not read."""
+        layout = self.study.subject.layout
+        late = layout.causal is True and site.layer == len(layout.blocks) - 1
+        read = getattr(self.study.metric, "at", None) == "-1"
+        at = batch.positions(site.position)
+        if not (late and read) or at is None or batch.first is None or batch.count is None:
+            return False
+        if site.where.endswith("resid_pre") or site.stream in ("k", "v", "pattern"):
+            return False  # other positions attend to these
+        inner = site.where.split(".", 2)[2] if site.where.count(".") > 1 else "resid"
+        if not inner.startswith(("attn", "mlp", "resid", "mixer", "heads.")):
+            return False  # a module of the block that may stand before its attention
+        last = batch.first + batch.count - 1
+        return bool((at < last[:, None]).all())
 
     def _rows(self, units: Ints, reference: Any) -> Rows:
         pairs = self.study.pairs
