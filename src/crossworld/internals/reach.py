@@ -44,7 +44,9 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
 def _slopes(study: PatchStudy, batch: Batch, places: Mapping[Plug, Site]) -> set[Plug]:
     """Places at which the output has a slope: one pass forward and one back for all of them."""
     t = torch()
-    run = study.subject.run(batch, read=tuple(dict.fromkeys(places.values())), grad=True)
+    last = getattr(study.metric, "at", None) == "-1"
+    read = tuple(dict.fromkeys(places.values()))
+    run = study.subject.run(batch, read=read, grad=True, last=last)
     if not run.output.is_floating_point() or not run.output.requires_grad:
         return set()
     noise = t.randn(run.output.shape, generator=t.Generator().manual_seed(0))

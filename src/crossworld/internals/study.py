@@ -14,6 +14,7 @@ from crossworld.core.exhibits import Exhibit
 from crossworld.core.expression import MEAN, Cell, Y
 from crossworld.core.identification import Identification
 from crossworld.core.provenance import fingerprint
+from crossworld.core.regime import ALL
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.inputs import numbers
@@ -163,12 +164,13 @@ class PatchStudy:
                 f"a patching study has the levels 0 (clean) and 1 (corrupt), got {cell}"
             )
         level = int(cell.treatment)
-        writes = []
-        for site in self.sites:
-            source = self._crossed(read_source(cell.regime(str(site))), level)
-            if source != Source("level", level):
-                writes.append((site, source))
-        return Forced(level, tuple(writes))
+        named = dict(cell.regimes)
+        default = self._crossed(read_source(named.pop(ALL)), level)
+        told = {name: self._crossed(read_source(r), level) for name, r in named.items()}
+        own = Source("level", level)
+        asked = self.sites if default != own else [s for s in self.sites if str(s) in told]
+        sources = ((site, told.get(str(site), default)) for site in asked)
+        return Forced(level, tuple((site, src) for site, src in sources if src != own))
 
     def _crossed(self, source: Source, level: int) -> Source:
         """Replace a plain value under the other input by the study's source."""
