@@ -17,7 +17,7 @@ OPTIONS = {
         "--intermediate", "--workers", "--track",
     ),
     "run": ("--json", "--report", "--track"),
-    "demo": ("--out",),
+    "demo": ("--out", "--n", "--live", "--embedder", "--batch-size", "--seed", "--example"),
     "watch": (
         "--window", "--step", "--time", "--lag", "--alpha", "--reference", "--state", "--gauges",
         "--plot", "--json", "--once", "--every", "--port",
@@ -49,7 +49,7 @@ def test_every_option_is_explained(command: str) -> None:
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_no_option_is_there_that_the_contract_does_not_know(command: str) -> None:
-    found = set(re.findall(r"(?<![\w-])--[a-z]+", "\n".join(lines(command, "--help"))))
+    found = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", "\n".join(lines(command, "--help"))))
     assert found - set(OPTIONS[command]) - {"--help"} <= {
         "--graph",
         "--draws",
