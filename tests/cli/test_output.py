@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -94,14 +95,26 @@ def test_a_device_stays_a_device(option: str) -> None:
     """``--json /dev/stdout``: a name that is no regular file is not moved out of the way."""
     # defect: root's `--json /dev/null` replaces the machine's /dev/null by a file.
     os.mkfifo("pipe")
-    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    opened = os.open("pipe", os.O_RDWR)  # both ends, so that neither side waits for the other
+    held: list[bytes] = [b""]
+
+    def drain() -> None:
+        while not held[-1].endswith(b"\0"):
+            held.append(os.read(opened, 1 << 16))
+
+    reader = Thread(target=drain)
+    reader.start()  # a page is longer than a pipe is deep
     try:
         run = crossworld(*mediate(option, "pipe"))
     finally:
-        os.close(reader)
+        os.write(opened, b"\0")
+        reader.join()
+        os.close(opened)
     assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
     if run.code:
         refused(run, "cannot write 'pipe'")
+    else:
+        assert b"nie" in b"".join(held)
 
 
 def test_a_link_is_written_through() -> None:
