@@ -18,9 +18,10 @@ pairs. Three populations:
     those of every head and MLP alone.
 
 In the first two populations every replicate runs the network (`Patch`). Each row is an effect: the
-share of samples whose 95 % interval covers the truth (Wald; pairs are clusters, so t quantiles) with its
-Monte-Carlo error, the bias, the standard error reported beside the true one. Rows called ``all at
-once`` are the share of samples in which the simultaneous band (`Multiplier`) covers every effect.
+share of samples whose 95 % interval covers the truth (Wald; pairs are clusters, so t quantiles)
+with its Monte-Carlo error, the bias, the standard error reported beside the true one. Rows called
+``all at once`` are the share of samples in which the simultaneous band (`Multiplier`) covers every
+effect.
 Finished designs are kept, so the study can be stopped and resumed.
 """
 

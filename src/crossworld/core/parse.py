@@ -92,7 +92,7 @@ def _whole(text: str) -> Any:
             raise SpecError(f"{through[1]!r} in {_short(text)} is no effect; try nie[{through[2]}]")
         found = value.at(through[2].strip())
         if found.expr == value.expr:
-            raise SpecError(f"{through[1]} involves no mediator, so {_short(text)} asks for nothing")
+            raise SpecError(f"{through[1]} involves no mediator, so {_short(text)} is no effect")
         return getattr(found, through[3][1:].removesuffix("()"))() if through[3] else found
     if not text.strip():
         raise SpecError(f"the effect {text!r} is empty; try nie, cde(m=0) or Y(1) - Y(1, M(0))")
