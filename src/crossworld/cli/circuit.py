@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from crossworld.cli.mediate import JsonFile, ReportFile
-from crossworld.cli.output import say
+from crossworld.cli.output import say, show, write
 from crossworld.cli.reading import check_writable, real, whole
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.circuit import Circuit
@@ -69,20 +69,13 @@ def circuit(
     )
     result = found.faithfulness(testing, how=CircuitRun(level=level))
     result = result.with_exhibits([found.exhibit()])
-    if json_file is not None:
-        result.to_json()
-    if circuit_file is not None:
-        found.save(circuit_file)
-    if report_file is not None:
-        result.report(report_file)
-    if json_file is not None:
-        result.to_json(json_file)
+    write(result, json_file, report_file, beside=[(circuit_file, found.save)])
     say(found)
     kept = [str(edge) for edge in found.edges]
     say("\n".join(f"  {name}" for name in kept[:LISTED]))
     say(f"  and {len(kept) - LISTED} more" if len(kept) > LISTED else "")
     say(f"found on {len(finding)} pairs with {method}, tested on {len(testing)} others:")
-    say(result)
+    show(result, report_file)
 
 
 def split_study(study: PatchStudy, *, share: float, seed: int) -> tuple[PatchStudy, PatchStudy]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossworld.cli.output import say
+from crossworld.cli.output import say, show, write
 from crossworld.cli.progress import shown
 from crossworld.cli.reading import assignments, check_writable, label, names, real, split, whole
 from crossworld.core.analysis import Analysis
@@ -146,14 +146,7 @@ def finish(
         result: EffectTable = analysis.run(progress=progress)
     if report_file is not None:
         result = result.illustrated()  # the document then holds what the report shows
-    if json_file is not None:
-        result.to_json()  # whatever cannot be written is found before anything is
-    if report_file is not None:
-        result.report(report_file)
-    if json_file is not None:
-        result.to_json(json_file)
-    say(result)
-    if report_file is not None:
-        say(f"\nreport: {report_file}")
+    write(result, json_file, report_file)
+    show(result, report_file)
     if kept_by is not None:
         say(f"\ntracked: {log(result, kept_by)}")

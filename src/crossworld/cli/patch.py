@@ -10,7 +10,7 @@ import typer
 
 from crossworld.cli.circuit import circuit
 from crossworld.cli.mediate import JsonFile, ReportFile, finish
-from crossworld.cli.output import say
+from crossworld.cli.output import say, show, write
 from crossworld.cli.progress import shown
 from crossworld.cli.reading import check_writable, real, split, whole
 from crossworld.core.parse import estimand
@@ -132,17 +132,9 @@ def sweep(
         chosen: Any = analysis.estimator
         method: Patch = replace(chosen, resume=resume or None, progress=progress)
         result = sweep_sites(held, asked, estimator=method, level=level)
-    if json_file is not None:
-        result.to_json()
-    if scores_file is not None and result.scores is not None:
-        result.scores.save(scores_file)
-    if report_file is not None:
-        result.report(report_file)
-    if json_file is not None:
-        result.to_json(json_file)
-    say(result)
-    if report_file is not None:
-        say(f"\nreport: {report_file}")
+    assert result.scores is not None
+    write(result, json_file, report_file, beside=[(scores_file, result.scores.save)])
+    show(result, report_file)
 
 
 patch.command("circuit")(circuit)
