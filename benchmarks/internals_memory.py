@@ -45,7 +45,8 @@ def keep_streams(study: Any, level: int) -> tuple[Any, dict[int, Any]]:
     """Run one input with the residual stream before every block kept, by plain hooks."""
     import torch
 
-    model, kept = study.subject.model, {}
+    model = study.subject.model
+    kept: dict[int, Any] = {}
     batch = study.pairs.batch(study.units, level)
     handles = [
         block.register_forward_pre_hook(lambda m, args, i=i: kept.__setitem__(i, args[0]))
