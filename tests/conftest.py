@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-# set before numpy is imported: many small fits lose more to the threads of linear algebra than
-# they win
+# set before numpy is imported: many small fits lose more to the threads of linear algebra and of
+# boosting than they win, and beside other work these threads wait for one another
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(os.environ.get("CROSSWORLD_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -272,6 +273,15 @@ def test_answers_are_compared(answer: str, gold: str, same: bool) -> None:
     assert is_right(answer, gold) is same
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard even where whoever started the tests had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_stops_a_model_that_never_waits(tmp_path: Path) -> None:
     class Local(SimulatedReasoner):
         async def complete(self, request: Request) -> Completion:
