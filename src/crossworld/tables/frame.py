@@ -48,6 +48,16 @@ class Column:
         """Rows by position."""
         return Column(self.values[index], self.labels)
 
+    def kept(self, index: NDArray[np.int64]) -> Column:
+        """Rows that an analysis keeps: categories of the others are forgotten."""
+        if self.labels is None:
+            return self.take(index)
+        values = self.values[index]
+        there = ~np.isnan(values)
+        seen, codes = np.unique(values[there], return_inverse=True)
+        values[there] = codes
+        return Column(values, tuple(self.labels[int(code)] for code in seen))
+
     def distinct(self) -> list[float]:
         """Sorted distinct values that are not missing."""
         kept = self.values[~np.isnan(self.values)]

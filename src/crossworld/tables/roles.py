@@ -253,3 +253,10 @@ def weights(columns: Mapping[str, Column], name: str | None) -> NDArray[np.float
     if not column.values.sum() > 0:
         raise DesignError(f"the weights {name!r} are all 0")
     return column.values
+
+
+def counted(weights: Array | None) -> NDArray[np.int64] | None:
+    """Positions of the rows whose weight is not 0 (None: all of them)."""
+    if weights is None or (weights > 0.0).all():
+        return None
+    return np.flatnonzero(weights > 0.0)

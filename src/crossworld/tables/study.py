@@ -45,6 +45,7 @@ class Origin:
     event: Level | None = None
     dropped: int = 0
     dropped_by: Mapping[str, int] = field(default_factory=dict)
+    weightless: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +123,8 @@ class TableStudy:
         intermediate
             Mediator-outcome confounders that the treatment affects.
         cluster, weights
-            Columns of cluster labels and of non-negative row weights.
+            Columns of cluster labels and of non-negative row weights. Rows of weight 0 are left
+            out, as units and as clusters.
         missing
             ``"error"`` refuses missing values and counts them; ``"drop"`` keeps complete rows.
         event
@@ -162,16 +164,23 @@ class TableStudy:
             columns[cluster] = table.labels(cluster)
         roles.check_finite(columns)
         keep, dropped_by = roles.complete(columns, missing)
-        columns = {name: c if keep is None else c.take(keep) for name, c in columns.items()}
+        columns = {name: c if keep is None else c.kept(keep) for name, c in columns.items()}
         columns[parsed.outcome] = roles.outcome(columns[parsed.outcome], parsed.outcome, event)
         roles.check_vary(columns, used)
-        n_all = len(next(iter(columns.values())).values) if keep is None else table.native.shape[0]
-        n = len(columns[parsed.outcome].values)
+        n_all, n = table.native.shape[0], len(columns[parsed.outcome].values)
         pair = roles.levels(columns[parsed.treatment], parsed.treatment, levels)
         row_weights = roles.weights(columns, weights)
         roles.check_arms(columns[parsed.treatment], parsed.treatment, pair, row_weights)
+        counted = roles.counted(row_weights)
+        if counted is not None:
+            columns = {name: c.kept(counted) for name, c in columns.items()}
+            roles.check_vary(columns, used)
+            pair = roles.levels(columns[parsed.treatment], parsed.treatment, levels)
+            row_weights = columns[weights or ""].values
+            keep = counted if keep is None else keep[counted]
         read_as = (path, cluster, weights, missing, event)
-        origin = Origin(table.source, table.file_sha256, *read_as, n_all - n, dropped_by)
+        left_out = (n_all - n, dropped_by, n - len(columns[parsed.outcome].values))
+        origin = Origin(table.source, table.file_sha256, *read_as, *left_out)
         return cls(
             parsed,
             {name: columns[name] for name in used if used[name] not in ("cluster", "weights")},
@@ -335,6 +344,8 @@ class TableStudy:
             text += f", event {self.origin.event!r}"
         if self.origin.dropped:
             text += f"; {self.origin.dropped:,} incomplete rows dropped"
+        if self.origin.weightless:
+            text += f"; {self.origin.weightless:,} rows of weight 0 left out"
         return text
 
     def spec(self) -> dict[str, Any]:

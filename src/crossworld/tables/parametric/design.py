@@ -3,10 +3,6 @@
 Every design is kept in coordinates in which its columns are orthonormal over the sample
 (``z = (x - center) @ transform``, mean square 1). Normal equations then lose no accuracy, and one
 step size serves every parameter.
-
-A counterfactual design is decomposed as a polynomial in the numeric mediators it contains,
-``z(m) = sum over k of m^k z_k``. Linear designs (nearly all) are exact; designs that are no
-polynomial of low degree, such as splines of a mediator, are built anew where they are needed.
 """
 
 from __future__ import annotations
@@ -15,7 +11,6 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -24,13 +19,11 @@ from scipy.linalg import qr, solve_triangular
 
 from crossworld.errors import EstimationError
 from crossworld.tables.frame import Column
+from crossworld.tables.parametric.decompose import Predictor, UnseenCategoryError, decompose
 from crossworld.tables.parametric.formulas import RightSide, inner, outer
 
 Array = NDArray[np.float64]
 Values = Mapping[str, float | Array]  # a column's replacement: one value, or one per row
-Powers = tuple[int, ...]
-_TOLERANCE = 1e-9
-_MAX_DEGREE = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,32 +51,6 @@ class Rows:
                 else values
             )
         return pd.DataFrame(stacked, copy=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictor:
-    """A counterfactual design as a polynomial in ``t = (m - center) / scale``.
-
-    Parameters
-    ----------
-    parents
-        Numeric mediators it depends on.
-    terms
-        Power of each parent -> (n, p) coefficients, or (1, p) where rows agree. None when the
-        design is no polynomial.
-    center, scale
-        Of each parent.
-    """
-
-    parents: tuple[str, ...]
-    terms: Mapping[Powers, Array] | None
-    center: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-
-    @property
-    def degree(self) -> int:
-        """Total degree; a large number when it is no polynomial."""
-        return 99 if self.terms is None else max((sum(k) for k in self.terms), default=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,11 +91,14 @@ class Design:
         frame = self.rows.frame(self.variables, copies)
         if not self.variables:
             return np.ones((len(copies) * self.rows.size, len(self.names)))
-        from formulaic.errors import FormulaicError
+        from formulaic.errors import DataMismatchWarning, FormulaicError
 
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("error", DataMismatchWarning)
                 found = self.spec.get_model_matrix(frame, context=_context())
+        except DataMismatchWarning as error:
+            raise UnseenCategoryError(_unseen(self.formula, str(error))) from None
         except (FormulaicError, ValueError) as error:
             raise EstimationError(
                 f"{self.formula!r} cannot be evaluated at values that a mediator takes under other "
@@ -141,9 +111,25 @@ class Design:
         held = tuple(sorted((k, v) for k, v in fixed.items() if k in self.parents))
         key = (level if self.treatment in self.variables else None, held)
         if key not in self._memo:
-            self._memo[key] = _decompose(self, {self.treatment: level, **dict(held)})
+            self._memo[key] = decompose(self, {self.treatment: level, **dict(held)})
         found: Predictor = self._memo[key]
         return found
+
+
+def _unseen(formula: str, told: str) -> str:
+    found = _categories(told)
+    listed = f" {', '.join(found[:4])}" if found else " a value"
+    return (
+        f"{formula!r} takes as categories a column that a cell puts at{listed}, which no row has; "
+        "ask at values that occur, let a mediator taken as categories be multinomial or ordinal, "
+        "or enter the column as a number"
+    )
+
+
+def _categories(told: str) -> list[str]:
+    """Categories that formulaic lists in a warning."""
+    listed = told.partition("{")[2].partition("}")[0]
+    return sorted(re.findall(r"'[^']*'|\"[^\"]*\"|(?<![\w.])-?\d[\d.e+-]*", listed))
 
 
 def _context() -> dict[str, Any]:
@@ -232,7 +218,7 @@ def build(
 
 
 def _unlisted(formula: str, told: str) -> str:
-    found = sorted(re.findall(r"'[^']*'|\"[^\"]*\"", told.partition("{")[2].partition("}")[0]))
+    found = _categories(told)
     listed = f" ({', '.join(found[:8])})" if found else ""
     return (
         f"the levels in {formula!r} leave out categories that occur in the table{listed}; list "
@@ -299,87 +285,3 @@ def _collinear(factor: Array, order: NDArray[np.int64], names: Sequence[str], fo
         f"perfect collinearity in {formula!r}: {names[order[rank]]!r} is a linear combination of "
         f"{listed} ({p - rank} of {p} columns are redundant); remove it"
     )
-
-
-def _decompose(design: Design, fixed: dict[str, float]) -> Predictor:
-    parents = tuple(p for p in design.parents if p not in fixed and not _is_text(design, p))
-    n = design.rows.size
-    base: Values = fixed
-    if not parents:
-        return Predictor((), {(): design.coordinates(_squeeze(design.raw([base])))})
-    rng = np.random.default_rng(20100)
-    held = {p: design.rows.columns[p].values for p in parents}
-    spread = {p: (float(v.mean()), float(v.std()) or 1.0) for p, v in held.items()}
-    check = {p: spread[p][0] + spread[p][1] * float(rng.uniform(-1.5, 1.5)) for p in parents}
-    zero, one = dict.fromkeys(parents, 0.0), dict.fromkeys(parents, 1.0)
-    stacked = design.raw([{**base, **v} for v in (zero, one, check)])
-    x0, x1, xc = stacked[:n], stacked[n : 2 * n], stacked[2 * n :]
-    with np.errstate(invalid="ignore"):
-        slopes = {p: (x1 - x0) * _owned(design, p) for p in parents}
-        guess = x0 + sum((check[p] * slopes[p] for p in parents), start=np.zeros(1))
-    single = all(len(own & set(parents)) <= 1 for own in design.column_parents)
-    if single and _agree(guess, xc):
-        terms = {(0,) * len(parents): design.coordinates(_squeeze(x0))}
-        for j, p in enumerate(parents):
-            powers = tuple(int(i == j) for i in range(len(parents)))
-            terms[powers] = _squeeze(slopes[p]) @ design.transform
-        return Predictor(parents, terms, (0.0,) * len(parents), (1.0,) * len(parents))
-    return _polynomial(design, base, parents, spread)
-
-
-def _is_text(design: Design, name: str) -> bool:
-    return design.rows.columns[name].is_text
-
-
-def _owned(design: Design, parent: str) -> Array:
-    return np.array([float(parent in own) for own in design.column_parents])
-
-
-def _agree(guess: Array, found: Array) -> bool:
-    if not (np.isfinite(guess).all() and np.isfinite(found).all()):
-        return False
-    return bool(np.abs(guess - found).max() <= _TOLERANCE * max(1.0, np.abs(found).max()))
-
-
-def _squeeze(z: Array) -> Array:
-    """One row where all rows agree."""
-    return z[:1].copy() if len(z) > 1 and (z == z[0]).all() else z
-
-
-def _polynomial(
-    design: Design,
-    base: Values,
-    parents: tuple[str, ...],
-    spread: Mapping[str, tuple[float, float]],
-) -> Predictor:
-    """Interpolate a design of degree two or three in the parents, or give up."""
-    n, count = design.rows.size, len(parents)
-    center = tuple(spread[p][0] for p in parents)
-    scale = tuple(spread[p][1] for p in parents)
-    if count > 6:
-        return Predictor(parents, None)
-    for degree in range(2, _MAX_DEGREE + 1):
-        powers = [
-            tuple(chosen.count(j) for j in range(count))
-            for total in range(degree + 1)
-            for chosen in combinations_with_replacement(range(count), total)
-        ]
-        points = np.random.default_rng(degree).uniform(-1.5, 1.5, (2 * len(powers) + 2, count))
-        basis = np.array([[np.prod(t ** np.array(k)) for k in powers] for t in points])
-        copies = [
-            {**base, **{p: center[j] + scale[j] * t[j] for j, p in enumerate(parents)}}
-            for t in points
-        ]
-        stacked = design.raw(copies).reshape(len(points), n, -1)
-        if not np.isfinite(stacked).all():
-            break
-        fitted = np.tensordot(np.linalg.pinv(basis[:-2]), stacked[:-2], axes=1)
-        if _agree(np.tensordot(basis, fitted, axes=1), stacked):
-            zero = (0,) * count
-            terms = {
-                k: design.coordinates(_squeeze(x)) if k == zero else _squeeze(x) @ design.transform
-                for k, x in zip(powers, fitted, strict=True)
-                if k == zero or np.abs(x).max() > 1e-13
-            }
-            return Predictor(parents, terms, center, scale)
-    return Predictor(parents, None)

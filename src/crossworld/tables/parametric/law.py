@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossworld.tables.parametric.design import Predictor
+from crossworld.tables.parametric.decompose import Predictor
 from crossworld.tables.parametric.families import Gaussian
 from crossworld.tables.parametric.models import Model
 from crossworld.tables.parametric.plan import Node, Plan
