@@ -111,8 +111,9 @@ class Metric:
     def __call__(self, final: Any, rows: Rows) -> Any:
         """One number per input, (B,)."""
         index = torch().arange(final.shape[0], device=final.device)
+        final = _wide(final)
         if self.name == "kl":
-            before = rows.reference.log_softmax(-1)
+            before = _wide(rows.reference).log_softmax(-1)
             return (before.exp() * (before - final.log_softmax(-1))).sum(-1)
         answer = _ids(rows.answer, final)
         if self.name == "accuracy":
@@ -123,6 +124,16 @@ class Metric:
             return final[index, answer]
         chosen = final.log_softmax(-1)[index, answer]
         return chosen if self.name == "log_probability" else chosen.exp()
+
+
+def _wide(logits: Any) -> Any:
+    """Logits of half precision in single: differences of their laws are lost in rounding else."""
+    return logits.float() if logits.element_size() < 4 else logits
+
+
+def reads_last(metric: Any, batch: Batch) -> bool:
+    """Whether logits of the last position, which is no pad, are all that a metric needs."""
+    return getattr(metric, "at", None) == "-1" and batch.ends_together
 
 
 def _ids(ids: Any, final: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.errors import DesignError, SpecError
-from crossworld.internals.inputs import Batch, Input, Span, batch, numbers
+from crossworld.internals.inputs import Batch, Input, Span, batch, numbers, positioned
 from crossworld.internals.words import Words
 
 Ints = NDArray[np.int64]
@@ -35,6 +35,8 @@ class Pairs:
         Of each pair: named spans of the clean and of the corrupt input.
     file
         Where they were read.
+    uneven
+        Spans that differ in length between the inputs of some pair: their last token is meant.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Pairs:
     cluster: tuple[str, ...] | None = None
     spans: tuple[tuple[Mapping[str, Span], Mapping[str, Span]], ...] | None = None
     file: str | None = None
+    uneven: frozenset[str] = field(default=frozenset(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.clean:
@@ -61,6 +64,7 @@ class Pairs:
                 raise DesignError(
                     f"there are {len(self.clean)} clean inputs and {len(held)} of {name!r}"
                 )
+        object.__setattr__(self, "uneven", _uneven(self.spans or ()))
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -136,7 +140,7 @@ class Pairs:
             )
         return self.corrupt
 
-    def shapes(self, unit: int) -> tuple[tuple[int, ...], ...]:
+    def shapes(self, unit: int) -> tuple[tuple[Any, ...], ...]:
         """Shapes of the inputs of one pair."""
         return tuple(_shape(self.inputs(level)[unit]) for level in self.levels)
 
@@ -144,7 +148,7 @@ class Pairs:
         """Stack the inputs of some pairs under a level."""
         held = self.inputs(level)
         spans = None if self.spans is None else [self.spans[u][level] for u in units]
-        return batch([held[u] for u in units], spans)
+        return batch([held[u] for u in units], spans, uneven=self.uneven)
 
     def groups(self, units: Ints, size: int) -> Iterator[Ints]:
         """Yield positions in ``units`` whose inputs have one shape, at most ``size`` at a time."""
@@ -164,22 +168,33 @@ class Pairs:
         return found.pop() if len(found) == 1 else None
 
 
+def _uneven(spans: Sequence[tuple[Mapping[str, Span], Mapping[str, Span]]]) -> frozenset[str]:
+    """Spans that differ in length between the inputs of some pair."""
+    return frozenset(
+        name for clean, corrupt in spans for name in {*clean} & {*corrupt}
+        if clean[name][1] - clean[name][0] != corrupt[name][1] - corrupt[name][0]
+    )  # fmt: skip
+
+
 def _widths(spans: tuple[Mapping[str, Span], Mapping[str, Span]]) -> tuple[Any, ...]:
     return tuple(sorted((k, v[1] - v[0]) for side in spans for k, v in side.items()))
 
 
-def _shape(one: Input) -> tuple[int, ...]:
-    held = one.get("input_ids", next(iter(one.values()))) if isinstance(one, Mapping) else one
-    return tuple(np.shape(held))
+def _shape(one: Input) -> tuple[Any, ...]:
+    if isinstance(one, Mapping):
+        return tuple((key, tuple(np.shape(value))) for key, value in one.items())
+    return tuple(np.shape(one))
 
 
 def _tokens(one: Input) -> int | None:
-    if isinstance(one, Mapping):
-        mask = one.get("attention_mask")
-        return int(numbers(mask).sum()) if mask is not None else _shape(one)[0]
-    kind = getattr(one, "dtype", None)
-    is_float = "float" in str(kind)
-    return None if is_float or len(_shape(one)) != 1 else _shape(one)[0]
+    """Number of real tokens, None where an input has none."""
+    if not isinstance(one, Mapping):
+        is_float = "float" in str(getattr(one, "dtype", None))
+        return None if is_float or len(_shape(one)) != 1 else int(_shape(one)[0])
+    tokens, mask = positioned(one)
+    if mask is not None:
+        return int((numbers(mask) > 0).sum())
+    return None if tokens is None else int(np.shape(tokens)[0])
 
 
 def _row(one: Any, at: int) -> Mapping[str, Any]:

@@ -185,7 +185,7 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
     """Return the tensor with the part of a port replaced."""
     whole = port.columns is None and port.end != "weights"
     if whole and positions is None:
-        return value.to(tensor.device).expand_as(tensor)
+        return value.expand_as(tensor)
     new = tensor.clone()
     if port.end == "weights":
         part = new[:, port.head]
@@ -199,13 +199,32 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
         part.copy_(value.expand_as(part))
     else:
         rows = torch().arange(part.shape[0], device=part.device)[:, None]
-        part[rows, positions.to(part.device)] = value.to(part)
+        part[rows, positions.to(part.device)] = value
     return new
+
+
+def fitting(value: Any, present: Any, site: Site) -> Any:
+    """Return a value as a tensor like the present one, broadcast to its shape.
+
+    Raises
+    ------
+    DesignError
+        If it is no numbers, or of another shape.
+    """
+    try:
+        return torch().as_tensor(value).to(present).expand_as(present)
+    except (TypeError, ValueError, RuntimeError):
+        shape = tuple(getattr(value, "shape", ()))
+        what = f"a value of shape {shape}" if shape else f"a {type(value).__name__}"
+        raise DesignError(
+            f"{site} holds activations of shape {tuple(present.shape)} here and cannot be set to "
+            f"{what}"
+        ) from None
 
 
 def restrict(part: Any, keys: Any, value: Any) -> Any:
     """Return attention weights (B, k, T) with those from some keys replaced."""
-    return part.scatter(2, key_index(part, keys), value.to(part))
+    return part.scatter(2, key_index(part, keys), value)
 
 
 def key_index(part: Any, keys: Any) -> Any:
@@ -227,12 +246,12 @@ def knocked_out(part: Any, keys: Any) -> Any:
 KNOCKOUT = "knockout"  # the value of a write that removes attention from its keys
 
 
-def edited(part: Any, value: Value, basis: Basis | None) -> Any:
+def edited(part: Any, value: Value, basis: Basis | None, site: Site) -> Any:
     """Return the new value of a part: given, computed from the present one, or set in a basis."""
     if basis is None:
         return value(part) if callable(value) else value
-    coordinates = value(basis.read(part)) if callable(value) else value
-    return basis.write(part, coordinates)
+    held = basis.read(part)
+    return basis.write(part, fitting(value(held) if callable(value) else value, held, site))
 
 
 Write = tuple[Site, Port, Any, Any, Value]  # site, port, positions, keys, value
@@ -252,9 +271,10 @@ def apply(
             new = knocked_out(present, keys)
         elif keys is not None:
             held = present.gather(2, key_index(present, keys))
-            new = restrict(present, keys, value(held) if callable(value) else value)
+            given = fitting(value(held) if callable(value) else value, held, site)
+            new = restrict(present, keys, given)
         else:
-            new = edited(present, value, basis)
+            new = edited(present, value, basis, site)
         told(site)
-        tensor = put(tensor, port, positions, new)
+        tensor = put(tensor, port, positions, fitting(new, present, site))
     return tensor

@@ -211,7 +211,9 @@ class TorchSubject:
         EstimationError
             If a site was not reached, or more than once.
         """
-        session = Session(self, batch, tuple(read), dict(write or {}), grad)
+        sites = tuple(_site(s) for s in read)
+        writes = {_site(s): value for s, value in (write or {}).items()}
+        session = Session(self, batch, sites, writes, grad)
         context = nullcontext() if grad else torch().no_grad()
         with context, evaluating(self.model), session.attached():
             output = self.forward(batch, last=last, options=options)
@@ -232,6 +234,10 @@ class TorchSubject:
         return found[0] if isinstance(found, tuple) else found
 
 
+def _site(given: Site | str) -> Site:
+    return given if isinstance(given, Site) else Site.parse(given)
+
+
 def _options(model: Any, batch: Batch, last: bool) -> dict[str, Any]:
     """Arguments of the forward call that the module knows."""
     takes = inspect.signature(model.forward).parameters
@@ -243,8 +249,20 @@ def _options(model: Any, batch: Batch, last: bool) -> dict[str, Any]:
     mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
     if mask is not None and "position_ids" in takes and "position_ids" not in batch.inputs:
         device = next(model.parameters()).device
-        found["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0).to(device)
+        found["position_ids"] = _positions(model, mask).to(device)
     return found
+
+
+def _positions(model: Any, mask: Any) -> Any:
+    """Positions of tokens among the real ones, from 0; where a table has a row for pads, after it.
+
+    RoBERTa and its kin count from the row after that of pads.
+    """
+    real = (mask > 0).long()
+    for name, module in model.named_modules():
+        if "position" in name and getattr(module, "padding_idx", None) is not None:
+            return real.cumsum(-1) * real + module.padding_idx
+    return (real.cumsum(-1) - 1).clamp(min=0)
 
 
 def _moved(inputs: Any, device: Any) -> Any:

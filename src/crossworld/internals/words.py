@@ -75,9 +75,11 @@ class Words:
             if (
                 len(given) != 2
                 or not all(isinstance(v, int) for v in given)
-                or given[0] >= given[1]
+                or not 0 <= given[0] < given[1]
             ):
-                raise DesignError(f"the {what} is [start, stop] in tokens, got {given!r}")
+                raise DesignError(
+                    f"the {what} is [start, stop] in tokens with 0 <= start < stop, got {given!r}"
+                )
             return int(given[0]), int(given[1])
         if not isinstance(text, str) or not isinstance(given, str) or not given:
             raise DesignError(f"the {what} is text inside text, or [start, stop]; got {given!r}")
@@ -92,12 +94,22 @@ class Words:
         try:
             offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         except (NotImplementedError, TypeError, KeyError):
-            before = len(tokenizer(text[:start])["input_ids"])
-            return before, len(tokenizer(text[:stop])["input_ids"])
+            return self._counted(text, start, stop)
         inside = [i for i, (low, high) in enumerate(offsets) if low < stop and high > start]
         if not inside:
             raise DesignError(f"the {what} has no token of its own in {text[:80]!r}")
         return inside[0], inside[-1] + 1
+
+    def _counted(self, text: str, start: int, stop: int) -> Span:
+        """Span by the number of tokens before it, after those that the tokenizer puts in front."""
+
+        def ids(part: str) -> list[int]:
+            return list(self.tokenizer(part, add_special_tokens=False)["input_ids"])
+
+        whole, plain = list(self.tokenizer(text)["input_ids"]), ids(text)
+        ahead = (i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+        extra = next(ahead, 0)
+        return extra + len(ids(text[:start])), extra + len(ids(text[:stop]))
 
     def _needed(self, what: str) -> Any:
         if self.tokenizer is None:

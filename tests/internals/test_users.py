@@ -1,0 +1,143 @@
+"""What users do that examples do not: pads, resumed runs, spans, noise, half precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import crossworld as xw
+from crossworld import M, Y
+from crossworld.errors import DesignError
+from crossworld.internals.metrics import Rows
+from tests.internals.zoo import model, rows, tokens, torch
+
+pytestmark = pytest.mark.filterwarnings("ignore:only .* clusters")
+
+
+class TestRuns:
+    def padded(self, ids: np.ndarray, side: str) -> dict[str, np.ndarray]:
+        pads, ones = np.zeros(3, dtype=np.int64), np.ones(ids.size, dtype=np.int64)
+        order = [(pads, ids), (pads, ones)] if side == "left" else [(ids, pads), (ones, pads)]
+        return dict(zip(("input_ids", "attention_mask"), map(np.concatenate, order), strict=True))
+
+    @pytest.mark.parametrize("name", ["gpt2", "llama"])
+    @pytest.mark.parametrize("side", ["left", "right"])
+    def test_pads_on_either_side_change_nothing(self, name: str, side: str) -> None:
+        subject, plain = xw.TorchSubject(model(name).double()), rows(4)
+        padded = [
+            row | {key: self.padded(row[key], side) for key in ("clean", "corrupt")}
+            for row in plain
+        ]
+        sites = ["layers.*.resid @ 2", "layers.*.mlp @ -1", "layers.1.heads.*.k @ 3"]
+        one, two = (
+            xw.sweep(xw.PatchStudy(subject, p, "logit_difference", sites=sites), [xw.TE, xw.NIE])
+            for p in (plain, padded)
+        )
+        assert abs(one["te"].estimate) > 1e-4
+        for a, b in zip(one, two, strict=True):
+            assert b.estimate == pytest.approx(a.estimate, abs=1e-9)
+
+    def test_a_mask_with_a_gap_is_refused(self) -> None:
+        mask = np.array([1, 1, 0, 1, 1, 1, 1])
+        given = [{"clean": {"input_ids": t, "attention_mask": mask}, "answer": 3}
+                 for t in tokens(3)]  # fmt: skip
+        study = xw.PatchStudy(xw.TorchSubject(model("gpt2")), given, "probability")
+        with pytest.raises(DesignError, match="gap between real tokens"):
+            xw.Patch().scores(study, [Y(0)])
+
+    def test_a_kept_file_is_that_of_one_source_seed_and_network(self, tmp_path) -> None:
+        def study(source: str = "other", seed: int = 1) -> xw.PatchStudy:
+            subject = xw.TorchSubject(model("gpt2", seed))
+            return xw.PatchStudy(subject, rows(6), "probability", sites="layers.0.mlp",
+                                 source=source)  # fmt: skip
+
+        class Stop(Exception):
+            pass
+
+        def stop(done: int, total: int) -> None:
+            if done > 2:
+                raise Stop
+
+        def patch(**more) -> xw.Patch:
+            return xw.Patch(batch_size=2, resume=str(tmp_path / "kept.npz"), **more)
+
+        with pytest.raises(Stop):
+            xw.estimate(study(), patch(progress=stop), [xw.NIE])
+        others = [(study("zero"), patch()), (study(seed=2), patch()), (study(), patch(seed=5)),
+                  (study(), patch(hold=("layers.1.attn",)))]  # fmt: skip
+        for held, method in others:
+            with pytest.raises(DesignError, match="kept for other"):
+                xw.estimate(held, method, [xw.NIE])
+        resumed = xw.estimate(study(), patch(), [xw.NIE])["nie"].estimate
+        assert resumed == xw.estimate(study(), xw.Patch(batch_size=2), [xw.NIE])["nie"].estimate
+
+    def test_spans_of_another_length_mean_their_last_token_in_all_pairs(self) -> None:
+        given = rows(6)
+        for i, row in enumerate(given):
+            row["spans"] = {"it": [[1, 3], [1, 4] if i == 0 else [2, 4]]}
+        subject = xw.TorchSubject(model("gpt2").double())
+        sites = ["layers.0.resid @ it", "layers.0.resid @ it[-1]", "layers.0.resid @ it[0]"]
+        study = xw.PatchStudy(subject, given, "logit_difference", sites=sites)
+        whole, last, first = (r.estimate for r in xw.sweep(study, xw.PNIE))
+        assert whole == pytest.approx(last, abs=1e-12)
+
+        def by_hand(at: tuple[int, int]) -> float:
+            block, moved = subject.model.transformer.h[0], []
+            for i, row in enumerate(given):
+                held = []
+                keep = block.register_forward_hook(lambda m, a, o, h=held: h.append(o))
+                with torch.no_grad():
+                    before = subject.model(torch.as_tensor(row["clean"])[None]).logits[0, -1]
+                    subject.model(torch.as_tensor(row["corrupt"])[None])
+                keep.remove()
+
+                def put(m, a, o, held=held, i=i):
+                    new = o.clone()
+                    source = at[1] + (1 if i else 0) if at[1] == 1 else at[1]
+                    new[0, at[0]] = held[1][0, source]
+                    return new
+
+                hook = block.register_forward_hook(put)
+                with torch.no_grad():
+                    after = subject.model(torch.as_tensor(row["clean"])[None]).logits[0, -1]
+                hook.remove()
+                moved.append(float((after[3] - after[5]) - (before[3] - before[5])))
+            return float(np.mean(moved))
+
+        assert last == pytest.approx(by_hand((2, 3)), abs=1e-9)
+        assert first == pytest.approx(by_hand((1, 1)), abs=1e-9)
+        assert abs(last - first) > 1e-6
+
+    def test_a_span_beyond_the_input_is_refused(self) -> None:
+        given = rows(4, spans={"it": [5, 12]})
+        study = xw.PatchStudy(xw.TorchSubject(model("gpt2")), given, "probability",
+                              sites="layers.0.resid @ it")  # fmt: skip
+        with pytest.raises(DesignError, match="reaches to token 12 of inputs with 7 tokens"):
+            xw.sweep(study)
+
+    def test_the_mean_of_noised_inputs_is_theirs(self) -> None:
+        subject = xw.TorchSubject(model("gpt2").double())
+        given = [{k: v for k, v in row.items() if k != "corrupt"} for row in rows(6)]
+        noise = xw.Noise("embed", draws=2, seed=4)
+        study = xw.PatchStudy(subject, given, "logit_difference", sites="layers.0.resid @ 2",
+                              noise=noise)  # fmt: skip
+        cells = [Y(0, M("mean")), Y(0, M(1, "mean"))]
+        clean, noised = xw.Patch(batch_size=4).scores(study, cells).values.T
+        site, held = study.sites[0], study.pairs.batch(range(6), 0)
+        truth = np.zeros(6)
+        for draw in range(2):
+            write = noise.write(subject, held, units=range(6), draw=draw)
+            mean = subject.run(held, read=[site], write=write).values[site].mean(0, keepdim=True)
+            logits = subject.run(held, write={site: mean}).output[:, -1]
+            truth += (logits[:, 3] - logits[:, 5]).numpy() / 2
+        np.testing.assert_allclose(noised, truth, atol=1e-9)
+        assert np.abs(clean - noised).max() > 1e-6
+
+    def test_half_precision_does_not_drown_a_divergence(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        before = torch.randn(4, 5000, generator=generator).bfloat16()
+        after = (before + 0.1 * torch.randn(4, 5000, generator=generator)).bfloat16()
+        laws = [z.double().log_softmax(-1) for z in (before, after)]
+        truth = (laws[0].exp() * (laws[0] - laws[1])).sum(-1)
+        found = xw.Metric("kl")(after, Rows(reference=before)).double()
+        torch.testing.assert_close(found, truth, rtol=1e-3, atol=1e-6)
