@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ import crossworld as xw
 from crossworld import M, Y
 from crossworld.errors import DesignError
 from crossworld.internals.metrics import Rows
-from tests.internals.zoo import model, rows, tokens, torch
+from tests.internals.zoo import COMMON, model, rows, tf, tokens, torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:only .* clusters")
 
@@ -141,3 +143,78 @@ class TestRuns:
         truth = (laws[0].exp() * (laws[0] - laws[1])).sum(-1)
         found = xw.Metric("kl")(after, Rows(reference=before)).double()
         torch.testing.assert_close(found, truth, rtol=1e-3, atol=1e-6)
+
+
+def by_hand(network, given, path: str, *, at: int) -> float:
+    """Mean pnie of one position of a module, by plain hooks, one pair at a time."""
+    module, moved = network.get_submodule(path), []
+    for row in given:
+        held = []
+
+        def keep(m, a, o, held=held):
+            held.append(o[0] if isinstance(o, tuple) else o)
+
+        def put(m, a, o, held=held):
+            new = (o[0] if isinstance(o, tuple) else o).clone()
+            new[:, at] = held[1][:, at]
+            return (new, *o[1:]) if isinstance(o, tuple) else new
+
+        keeping = module.register_forward_hook(keep)
+        with torch.no_grad():
+            before = network(torch.as_tensor(row["clean"])[None]).logits[0, -1]
+            network(torch.as_tensor(row["corrupt"])[None])
+        keeping.remove()
+        putting = module.register_forward_hook(put)
+        with torch.no_grad():
+            after = network(torch.as_tensor(row["clean"])[None]).logits[0, -1]
+        putting.remove()
+        moved.append(float((after[3] - after[5]) - (before[3] - before[5])))
+    return float(np.mean(moved))
+
+
+def bidirectional() -> dict[str, Any]:
+    """Networks that call themselves causal language models, and let tokens see later ones."""
+    small = {k: v for k, v in COMMON.items() if k != "num_key_value_heads"}
+    gemma = tf.Gemma3TextConfig(**COMMON, head_dim=8, use_bidirectional_attention=True)
+    return {
+        "gemma3": lambda: tf.Gemma3ForCausalLM(gemma),
+        "bert": lambda: tf.BertLMHeadModel(tf.BertConfig(**small)),
+    }
+
+
+class TestOrderOfPositions:
+    @pytest.mark.parametrize(("name", "stack"), [("gemma3", "model.layers"),
+                                                 ("bert", "bert.encoder.layer")])  # fmt: skip
+    def test_a_name_does_not_make_a_network_causal(self, name: str, stack: str) -> None:
+        torch.manual_seed(0)
+        network = bidirectional()[name]().eval().double()
+        for p in network.parameters():
+            p.data.mul_(4.0 if p.ndim > 1 else 1.0)
+        given = rows(3)
+        for row in given:
+            row["corrupt"][:4] = row["clean"][:4]  # nothing differs before the fifth token
+        study = xw.PatchStudy(xw.TorchSubject(network), given, "logit_difference",
+                              sites=["layers.*.resid @ *"])  # fmt: skip
+        found = xw.sweep(study, xw.PNIE)
+        for layer, at in ((0, 2), (0, 5), (1, 6), (1, 2)):
+            truth = by_hand(network, given, f"{stack}.{layer}", at=at)
+            assert found[f"pnie[layers.{layer}.resid @ {at}]"].estimate == pytest.approx(
+                truth, abs=1e-8
+            )
+        assert abs(by_hand(network, given, f"{stack}.0", at=2)) > 1e-6
+
+    def test_an_mlp_that_mixes_positions_is_not_beside_the_metric(self) -> None:
+        torch.manual_seed(0)
+        config = tf.RwkvConfig(vocab_size=97, hidden_size=32, num_hidden_layers=2,
+                               context_length=64, intermediate_size=64)  # fmt: skip
+        network = tf.RwkvForCausalLM(config).eval().double()
+        for p in network.parameters():
+            p.data.mul_(4.0 if p.ndim == 2 else 1.0)
+        given = rows(3)
+        study = xw.PatchStudy(xw.TorchSubject(network), given, "logit_difference",
+                              sites=["layers.1.attn @ *", "layers.1.resid @ *"])  # fmt: skip
+        found = xw.sweep(study, xw.PNIE)
+        truth = by_hand(network, given, "rwkv.blocks.1.attention", at=5)
+        assert abs(truth) > 1e-6
+        assert found["pnie[layers.1.attn @ 5]"].estimate == pytest.approx(truth, abs=1e-8)
+        assert found["pnie[layers.1.resid @ 5]"].estimate == 0.0

@@ -14,6 +14,7 @@ from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.backend import torch
+from crossworld.internals.causality import is_causal, stays_in_place
 from crossworld.internals.engine import Job, run_jobs
 from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import natural as natural_run
@@ -243,7 +244,7 @@ class _Plan:
     def _differs(self, batches: Mapping[int, Batch]) -> int:
         """First position at which some pair of token inputs differs, 0 where that is unknown."""
         study = self.study
-        known = study.subject.layout.causal is True and study.noise is None and len(batches) == 2
+        known = study.noise is None and len(batches) == 2 and is_causal(study.subject, batches[0])
         tokens = [b.inputs for b in batches.values() if hasattr(b.inputs, "shape")]
         if not known or len(tokens) < 2 or tokens[0].shape != tokens[1].shape:
             return 0
@@ -269,7 +270,7 @@ class _Plan:
     def _is_beside(self, site: Site, batch: Batch) -> bool:
         """Whether a site in the last block lies at positions that the metric does not read."""
         layout = self.study.subject.layout
-        late = layout.causal is True and site.layer == len(layout.blocks) - 1
+        late = bool(layout.blocks) and site.layer == len(layout.blocks) - 1
         read = getattr(self.study.metric, "at", None) == "-1"
         at = batch.positions(site.position)
         if not (late and read) or at is None or batch.first is None or batch.count is None:
@@ -280,7 +281,8 @@ class _Plan:
         if not inner.startswith(("attn", "mlp", "resid", "mixer", "heads.")):
             return False  # a module of the block that may stand before its attention
         last = batch.first + batch.count - 1
-        return bool((at < last[:, None]).all())
+        beside = bool((at < last[:, None]).all())
+        return beside and stays_in_place(self.study.subject, batch, site)
 
     def _rows(self, units: Ints, reference: Any) -> Rows:
         pairs = self.study.pairs
