@@ -275,6 +275,10 @@ class Joined:
         joined: int | None = None,
     ) -> Any:
         """Make the writes of one plug in the rows that are there."""
+        if hidden.ndim == 2:  # inputs and tokens share one axis
+            length = self.recorded.stream[0].shape[1] - self.first
+            folded = hidden.unflatten(0, (-1, length))
+            return self._write(plug, folded, upto=upto, joined=joined).flatten(0, 1)
         size, subject = self.batch.size, self.study.subject
         bases = getattr(subject, "bases", {})
         changed = None

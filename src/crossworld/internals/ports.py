@@ -9,7 +9,7 @@ from typing import Any
 from crossworld.errors import DesignError, hint
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
-from crossworld.internals.layout import Block, Heads, Layout
+from crossworld.internals.layout import Block, Heads, Layout, ends
 from crossworld.internals.site import PARTS, Site
 
 Value = Any  # a tensor (B, k, d), a function from the present one, or KNOCKOUT
@@ -87,14 +87,14 @@ def _part(site: Site, part: str, block: Block, layout: Layout) -> Port:
         return Port(block.path, "out")
     path = {"attn": block.attn, "mlp": block.mlp, "mixer": block.mixer}[part]
     if path is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     return Port(path, "out")
 
 
 def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) -> Port:
     heads, stream, head = layout.heads, site.stream, site.head
     if heads is None or block.out is None or block.attention is None or head is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     count = heads.keys if stream in ("k", "v") else heads.queries
     if head >= count:
         shared = " (shared by groups of queries)" if heads.keys < heads.queries else ""
@@ -106,19 +106,36 @@ def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) 
     if stream == "pattern":
         return Port(block.attention, "weights", head=head)
     if stream == "z":
+        _check_size(site, modules[block.out], "in", heads.queries * heads.width)
         return Port(block.out, "in", _run(head * heads.width, heads.width))
     path = {"q": block.query, "k": block.key, "v": block.value}[stream or "q"]
     if path is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     fused = len({block.query, block.key, block.value}) == 1
-    start = _start(path, stream or "q", head, heads) if fused else head * heads.width
+    total = heads.queries + 2 * heads.keys if fused else count
+    if heads.order == "unknown":
+        raise DesignError(f"{path} holds its heads in an order of its own, so there is no {site}")
+    _check_size(site, modules[path], "out", total * heads.width)
+    start = _start(stream or "q", head, heads) if fused else head * heads.width
     return Port(path, "out", _run(start, heads.width))
 
 
-def _start(path: str, stream: str, head: int, heads: Heads) -> int:
+def _check_size(site: Site, module: Any, end: str, wanted: int) -> None:
+    """Refuse heads that are not side by side, each as wide as the next (latent or gated ones)."""
+    found = ends(module, end)
+    if found is not None and found != wanted:
+        raise DesignError(
+            f"there is no {site}: its module has {found} features where heads side by side would "
+            f"have {wanted}, so they are laid out in another way; name the module itself"
+        )
+
+
+def _start(stream: str, head: int, heads: Heads) -> int:
     """First column of a head in a projection that makes queries, keys and values at once."""
-    if path.endswith("query_key_value"):  # GPT-NeoX: by head, each with its q, k and v
-        return (3 * head + "qkv".index(stream)) * heads.width
+    if heads.order == "groups":  # GPT-NeoX, BLOOM, Falcon: a group's queries, its key, its value
+        size = heads.queries // heads.keys
+        group, at = (head // size, head % size) if stream == "q" else (head, size)
+        return (group * (size + 2) + at + (stream == "v")) * heads.width
     before = {"q": 0, "k": heads.queries, "v": heads.queries + heads.keys}[stream]
     return (before + head) * heads.width
 
@@ -143,11 +160,17 @@ def _in_module(site: Site, layout: Layout, modules: Mapping[str, Any]) -> Port:
     end = "in" if stem.endswith(".in") else "out"
     path = stem.removesuffix(".in").removesuffix(".out")
     if path not in modules or not path:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     return Port(path, end, None if site.unit is None else (site.unit,))
 
 
-def _nowhere(site: Site, layout: Layout) -> DesignError:
+def nowhere(site: Site, layout: Layout) -> DesignError:
+    """Return the error of a site that is not there, naming the nearest that are."""
+    if layout.stacks and site.where.startswith("layers."):
+        return DesignError(
+            f"{site.where!r} may be in any of {', '.join(layout.stacks)}; say in which: "
+            f"TorchSubject(model, blocks={layout.stacks[-1]!r})"
+        )
     known = [*known_places(layout), *layout.modules]
     return DesignError(f"this network has no site {site.where!r}. {hint(site.where, known)}")
 

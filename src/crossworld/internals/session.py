@@ -91,6 +91,9 @@ class Session:
             raise DesignError(
                 f"{plug[0]} gives a {type(tensor).__name__}, no tensor; name a module inside it"
             )
+        is_flat = self._is_flat(tensor)
+        if is_flat:
+            tensor = tensor.unflatten(0, (self.batch.size, self.batch.length))
         self._check_positions(plug, tensor)
         self.fired[plug] = self.fired.get(plug, 0) + 1
         if self.grad and not tensor.requires_grad:
@@ -107,7 +110,14 @@ class Session:
             if site.basis is not None:
                 part = self.subject.bases[site.basis].read(part)
             self.values[site] = part if self.grad else part.detach().clone()
-        return tensor
+        return tensor.flatten(0, 1) if is_flat else tensor
+
+    def _is_flat(self, tensor: Any) -> bool:
+        """Whether inputs and tokens share one axis, as in the MLP of OPT."""
+        size, length = self.batch.size, self.batch.length
+        if tensor.ndim != 2 or length is None or length < 2:
+            return False
+        return bool(tensor.shape[0] == size * length)
 
     def _check_positions(self, plug: tuple[str, str], tensor: Any) -> None:
         """Refuse positions in a tensor that is not laid out as the inputs are."""

@@ -117,6 +117,11 @@ class TorchSubject:
         if self.blocks is not None and self.blocks not in dict(self.model.named_modules()):
             known = [n for n, _ in self.model.named_modules() if n]
             raise DesignError(f"there is no module {self.blocks!r}. {hint(self.blocks, known)}")
+        if self.blocks is not None and not hasattr(
+            self.model.get_submodule(self.blocks), "__len__"
+        ):
+            kind = type(self.model.get_submodule(self.blocks)).__name__
+            raise DesignError(f"blocks names a list of blocks, {self.blocks!r} is a {kind}")
 
     @classmethod
     def load(cls, folder: str | Path) -> TorchSubject:
