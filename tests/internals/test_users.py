@@ -9,7 +9,7 @@ import pytest
 
 import crossworld as xw
 from crossworld import M, Y
-from crossworld.errors import DesignError
+from crossworld.errors import DesignError, SpecError
 from crossworld.internals.metrics import Rows
 from tests.internals.zoo import COMMON, model, rows, tf, tokens, torch
 
@@ -218,3 +218,66 @@ class TestOrderOfPositions:
         assert abs(truth) > 1e-6
         assert found["pnie[layers.1.attn @ 5]"].estimate == pytest.approx(truth, abs=1e-8)
         assert found["pnie[layers.1.resid @ 5]"].estimate == 0.0
+
+
+class TestRefusals:
+    """Each of these was a traceback, or a number that meant nothing."""
+
+    def study(self, site: str = "layers.0.resid @ -1", **more: Any) -> xw.PatchStudy:
+        given = {"metric": "probability", "bases": {}, "pairs": rows(4)} | more
+        subject = xw.TorchSubject(model("gpt2"), bases=given.pop("bases"))
+        return xw.PatchStudy(subject, sites=[site], **given)
+
+    @pytest.mark.parametrize(("site", "near"), [("layers.0.heads.1.patern", "heads.1.pattern"),
+                                                ("layers.0.heads.1.x", "heads.1.z")])  # fmt: skip
+    def test_streams_of_a_head_that_are_not_there(self, site: str, near: str) -> None:
+        with pytest.raises(DesignError, match=rf"Did you mean 'layers.0.{near}'"):
+            self.study(site)
+
+    def test_metrics_of_three_arguments_and_of_no_position(self) -> None:
+        with pytest.raises(SpecError, match="takes 3 arguments"):
+            self.study(metric=lambda a, b, c: a)
+        with pytest.raises(SpecError, match="'x x'"):
+            xw.Metric("logit", at="x x")
+
+    def test_defaults_of_a_metric_are_its_own_and_rows_are_given(self) -> None:
+        at = xw.Patch().scores(self.study(metric=lambda z, k=3: z[:, -1, k]), [Y(0)]).values
+        by_name = xw.Patch().scores(self.study(metric="logit"), [Y(0)]).values
+        given = self.study(metric=lambda z, rows=None: z[:, -1, int(rows.answer[0])])
+        np.testing.assert_array_equal(at, by_name)
+        np.testing.assert_array_equal(xw.Patch().scores(given, [Y(0)]).values, by_name)
+
+    def test_tokens_that_the_network_does_not_have(self) -> None:
+        unknown = [row | {"clean": row["clean"] + 200} for row in rows(4)]
+        with pytest.raises(DesignError, match="its embedding has 97 rows"):
+            xw.sweep(self.study(pairs=unknown))
+
+    def test_noise_and_bases_of_another_kind(self) -> None:
+        with pytest.raises(SpecError, match=r"noise is Noise\('embed @ subject'\)"):
+            self.study(noise="embed")
+        with pytest.raises(DesignError, match="the basis 'v' is a Subspace or a Feature"):
+            self.study(bases={"v": np.ones((32, 1))})
+
+    def test_directions_of_another_width(self) -> None:
+        held = self.study("layers.0.heads.0 @ -1", bases={"v": xw.Subspace(np.ones(32))})
+        with pytest.raises(DesignError, match="'v' has 32 features, the activation .* 8"):
+            xw.Patch().scores(held, [Y(0, M(0, "add(v, 3)"))])
+
+    def test_features_that_do_not_fit_or_do_nothing(self) -> None:
+        one, bias = np.ones((32, 1)), np.zeros(1)
+        with pytest.raises(DesignError, match=r"a threshold of shape \(1,\), got \(7,\)"):
+            xw.Feature(one, bias, one.T, threshold=np.ones(7))
+        with pytest.raises(DesignError, match="one column a feature"):
+            xw.Feature(one[:, 0], bias, one.T)
+        with pytest.raises(DesignError, match="the bias of a feature is finite"):
+            xw.Feature(one, bias * np.nan, one.T)
+        with pytest.raises(DesignError, match="adds nothing"):
+            xw.Feature(one, bias, 0 * one.T)
+        held = self.study("layers.0.heads.0[f]", bases={"f": xw.Feature(one, bias, one.T)})
+        with pytest.raises(DesignError, match="32 dimensions does not fit activations of 8"):
+            xw.sweep(held)
+
+    def test_positions_behind_the_blocks_are_kept(self) -> None:
+        found = xw.sweep(self.study("lm_head @ -1"), [xw.TE, xw.NIE])
+        assert found["nie[lm_head @ -1]"].estimate == pytest.approx(found["te"].estimate)
+        assert abs(found["te"].estimate) > 1e-6

@@ -10,7 +10,7 @@ from crossworld.errors import DesignError, hint
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
 from crossworld.internals.layout import Block, Heads, Layout, ends
-from crossworld.internals.site import PARTS, Site
+from crossworld.internals.site import PARTS, STREAMS, Site
 
 Value = Any  # a tensor (B, k, d), a function from the present one, or KNOCKOUT
 
@@ -95,6 +95,9 @@ def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) 
     heads, stream, head = layout.heads, site.stream, site.head
     if heads is None or block.out is None or block.attention is None or head is None:
         raise nowhere(site, layout)
+    if stream not in STREAMS:
+        known = [f"layers.{site.layer}.heads.{head}.{s}" for s in STREAMS]
+        raise DesignError(f"this network has no site {site.where!r}. {hint(site.where, known)}")
     count = heads.keys if stream in ("k", "v") else heads.queries
     if head >= count:
         shared = " (shared by groups of queries)" if heads.keys < heads.queries else ""

@@ -114,6 +114,8 @@ class PatchStudy:
         if self.source not in SOURCES:
             raise SpecError.unknown("source", str(self.source), SOURCES)
         pairs = Pairs.of(self.pairs, getattr(self.subject, "tokenizer", None))
+        if self.noise is not None and not isinstance(self.noise, Noise):
+            raise SpecError(f"noise is Noise('embed @ subject'), got {self.noise!r}")
         if self.noise is not None:
             pairs = self.noise.pairs(pairs)
         found = measure(self.metric)
