@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import crossworld as xw
+from crossworld import M, Y
 from crossworld.errors import DesignError
 from crossworld.internals.inputs import batch
 from crossworld.internals.site import Site
@@ -138,6 +139,32 @@ def test_attention_that_is_not_exchangeable_says_so() -> None:
     site = Site("layers.0.heads.0.pattern")
     with pytest.raises(xw.errors.EstimationError, match="attention interface of transformers"):
         subject.run(batch(list(tokens(1))), read=[site])
+
+
+class TestChangesInPlace:
+    """Falcon adds attention into the output of its MLP, where values may be kept."""
+
+    def test_one_cell_leaves_the_values_of_the_next_alone(self) -> None:
+        subject = xw.TorchSubject(network("falcon-7b"))
+        study = xw.PatchStudy(subject, rows(3), "logit_difference",
+                              sites=["layers.0.mlp", "layers.1.mlp"])  # fmt: skip
+        first = Y(0, **{"layers.0.mlp": M(1)})
+        both = Y(0, **{"layers.0.mlp": M(1), "layers.1.mlp": M(1)})
+        together = xw.Patch(check=False).scores(study, [first, both]).values
+        for at, cell in enumerate((first, both)):
+            alone = xw.Patch(check=False).scores(study, [cell]).values[:, 0]
+            np.testing.assert_allclose(together[:, at], alone, atol=1e-12)
+
+    def test_edges_of_small_changes_are_those_of_patching(self) -> None:
+        subject = xw.TorchSubject(network("falcon-40b"))
+        found = subject.modules[subject.layout.embed](torch.as_tensor(tokens(4))).detach()
+        moved = found + 1e-6 * torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+        given = [{"clean": {"inputs_embeds": a}, "corrupt": {"inputs_embeds": b}, "answer": 3,
+                  "wrong": 5} for a, b in zip(found, moved, strict=True)]  # fmt: skip
+        study = xw.PatchStudy(subject, given, "logit_difference")
+        told = xw.EdgeAttribution("eap", check=30).scores(study).agreement["random"]
+        assert told.relative_error < 0.01
+        assert told.rank_correlation > 0.99
 
 
 class TestEncodersAndDecoders:

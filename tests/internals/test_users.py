@@ -9,7 +9,7 @@ import pytest
 
 import crossworld as xw
 from crossworld import M, Y
-from crossworld.errors import DesignError, SpecError
+from crossworld.errors import DesignError, FitWarning, SpecError
 from crossworld.internals.metrics import Rows
 from tests.internals.zoo import COMMON, model, rows, tf, tokens, torch
 
@@ -281,3 +281,48 @@ class TestRefusals:
         found = xw.sweep(self.study("lm_head @ -1"), [xw.TE, xw.NIE])
         assert found["nie[lm_head @ -1]"].estimate == pytest.approx(found["te"].estimate)
         assert abs(found["te"].estimate) > 1e-6
+
+
+class TestTexts:
+    """Files of pairs, read with a tokenizer that does not know everything."""
+
+    @pytest.fixture
+    def subject(self) -> xw.TorchSubject:
+        from crossworld.reasoning.pocket.model import WEIGHTS
+
+        return xw.TorchSubject.load(WEIGHTS)
+
+    def row(self, **more: str) -> dict[str, str]:
+        return {"clean": "careful: 3+6\n3+6=5\nanswer:", "corrupt": "careful: 3+6\n3+6=9\nanswer:",
+                "answer": "9"} | more  # fmt: skip
+
+    def test_an_unknown_answer_is_not_measured(self, subject: xw.TorchSubject) -> None:
+        with pytest.raises(DesignError, match="answer of pair 0, 'Q', is no token of this"):
+            xw.PatchStudy(subject, [self.row(answer="Q")], "probability")
+
+    def test_unknown_text_is_told(self, subject: xw.TorchSubject) -> None:
+        with pytest.warns(FitWarning, match="1 inputs hold what the tokenizer does not know"):
+            study = xw.PatchStudy(subject, [self.row(clean="careful: Ä+6"), self.row()],
+                                  "probability")  # fmt: skip
+        assert study.describe().endswith("1 inputs hold text that the tokenizer does not know")
+
+    def test_a_key_that_is_given_twice_is_refused(self, subject, tmp_path) -> None:
+        file = tmp_path / "pairs.jsonl"
+        file.write_text('{"clean": "1", "clean": "2", "answer": "1"}\n')
+        with pytest.raises(DesignError, match="line 1 of .* the key 'clean' is given more than"):
+            xw.PatchStudy(subject, file, "probability")
+
+    def test_one_pair_has_numbers_and_no_interval(self, subject: xw.TorchSubject) -> None:
+        study = xw.PatchStudy(subject, [self.row()], "probability", sites="layers.1.resid")
+        assert xw.Patch().scores(study, [Y(0), Y(1)]).values.shape == (1, 2)
+        with pytest.raises(DesignError, match="there is one pair; give more"):
+            xw.estimate(study, xw.Patch(), [xw.TE])
+        shared = [self.row(cluster="a"), self.row(cluster="a")]
+        study = xw.PatchStudy(subject, shared, "probability", sites="layers.1.resid")
+        with pytest.raises(DesignError, match="all pairs share one cluster"):
+            xw.sweep(study)
+
+    def test_a_path_of_no_edges_is_refused(self) -> None:
+        study = xw.PatchStudy(xw.TorchSubject(model("gpt2")), rows(4), "logit_difference")
+        with pytest.raises(SpecError, match="'direct' names no edge"):
+            xw.PathPatch("paths").effects(study, {"direct": []})

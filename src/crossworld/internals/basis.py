@@ -125,7 +125,7 @@ class Feature:
             held = getattr(self, name)
             if held is not None and held.shape != right:
                 raise DesignError(
-                    f"an encoder of shape {(d, r)} needs a {name} of shape {right}, got {held.shape}"
+                    f"an encoder of shape {shape} needs a {name} of shape {right}, got {held.shape}"
                 )
         if not self.decoder.any(axis=1).all():
             raise DesignError("a feature whose decoder is 0 adds nothing, so it cannot be set")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crossworld.errors import DesignError, SpecError
+from crossworld.errors import DesignError, FitWarning, SpecError
 from crossworld.internals.inputs import Batch, Input, Span, batch, numbers, positioned
 from crossworld.internals.words import Words
 
@@ -35,6 +36,8 @@ class Pairs:
         Of each pair: named spans of the clean and of the corrupt input.
     file
         Where they were read.
+    strange
+        Number of inputs with text that the tokenizer does not know.
     uneven
         Spans that differ in length between the inputs of some pair: their last token is meant.
 
@@ -53,6 +56,7 @@ class Pairs:
     cluster: tuple[str, ...] | None = None
     spans: tuple[tuple[Mapping[str, Span], Mapping[str, Span]], ...] | None = None
     file: str | None = None
+    strange: int = 0
     uneven: frozenset[str] = field(default=frozenset(), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +116,7 @@ class Pairs:
         if "corrupt" in have:
             named = enumerate(rows)
             corrupt = tuple(words.encode(r["corrupt"], f"corrupt input {i}") for i, r in named)
+        strange = _tell_strange(words, rows, {"clean": clean, "corrupt": corrupt or ()})
         spans = None
         if "spans" in have:
             spans = tuple(words.spans(row, i) for i, row in enumerate(rows))
@@ -122,7 +127,7 @@ class Pairs:
         }  # fmt: skip
         cluster = tuple(str(row["cluster"]) for row in rows) if "cluster" in have else None
         return cls(tuple(clean), corrupt, answers.get("answer"), answers.get("wrong"), cluster,
-                   spans)  # fmt: skip
+                   spans, strange=strange)  # fmt: skip
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -168,6 +173,23 @@ class Pairs:
         return found.pop() if len(found) == 1 else None
 
 
+def _tell_strange(
+    words: Words, rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Sequence[Input]]
+) -> int:
+    """Warn of texts with parts that the tokenizer does not know; return how many."""
+    found = [
+        f"the {key} input {i}, {str(rows[i][key])[:60]!r}" for key, held in inputs.items()
+        for i, ids in enumerate(held) if words.strange(rows[i][key], ids)
+    ]  # fmt: skip
+    if found:
+        warnings.warn(
+            f"{len(found)} inputs hold what the tokenizer does not know and reads as "
+            f"{words.tokenizer.unk_token!r}: {found[0]}",
+            FitWarning, stacklevel=3,
+        )  # fmt: skip
+    return len(found)
+
+
 def _uneven(spans: Sequence[tuple[Mapping[str, Span], Mapping[str, Span]]]) -> frozenset[str]:
     """Spans that differ in length between the inputs of some pair."""
     return frozenset(
@@ -211,6 +233,16 @@ def _row(one: Any, at: int) -> Mapping[str, Any]:
     )
 
 
+def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON whose keys are all different."""
+    found = dict(items)
+    if len(found) < len(items):
+        keys = [key for key, _ in items]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DesignError(f"the key {twice!r} is given more than once")
+    return found
+
+
 def read_rows(file: Path) -> list[Mapping[str, Any]]:
     """Read a jsonl file of pairs.
 
@@ -228,7 +260,9 @@ def read_rows(file: Path) -> list[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
+        except DesignError as error:
+            raise DesignError(f"line {number} of {str(file)!r}: {error}") from None
         except (ValueError, RecursionError):
             raise DesignError(
                 f"line {number} of {str(file)!r} is not JSON: {line[:60]!r}"

@@ -211,7 +211,7 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
     """Return the tensor with the part of a port replaced."""
     whole = port.columns is None and port.end != "weights"
     if whole and positions is None:
-        return value.expand_as(tensor)
+        return value.expand_as(tensor).clone()  # a network may change it in place
     new = tensor.clone()
     if port.end == "weights":
         part = new[:, port.head]

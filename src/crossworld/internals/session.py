@@ -110,6 +110,8 @@ class Session:
             if site.basis is not None:
                 part = self.subject.bases[site.basis].read(part)
             self.values[site] = part if self.grad else part.detach().clone()
+        if self.grad:
+            tensor = tensor.clone()  # a network may change what goes on in place
         return tensor.flatten(0, 1) if is_flat else tensor
 
     def _is_flat(self, tensor: Any) -> bool:

@@ -49,7 +49,25 @@ class Words:
                 f"the {what}, {given!r}, is {len(ids)} tokens; a metric on logits needs one: its "
                 "first token, or a text with or without the leading space"
             )
+        if self._is_unknown(ids[0], given):
+            raise DesignError(
+                f"the {what}, {given!r}, is no token of this tokenizer, which reads it as "
+                f"{self.tokenizer.unk_token!r}"
+            )
         return int(ids[0])
+
+    def _is_unknown(self, token: int, text: str) -> bool:
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        is_end = unknown == getattr(self.tokenizer, "eos_token_id", None)  # GPT-2 has no other
+        return bool(token == unknown and text != self.tokenizer.unk_token and not is_end)
+
+    def strange(self, given: Any, ids: Input) -> bool:
+        """Whether a text has a part that the tokenizer does not know."""
+        if not isinstance(given, str) or self.tokenizer is None:
+            return False
+        return any(self._is_unknown(int(token), given) for token in set(ids.tolist())) and (
+            self.tokenizer.unk_token not in given
+        )
 
     def spans(self, row: Mapping[str, Any], at: int) -> tuple[dict[str, Span], dict[str, Span]]:
         """Named spans of both inputs of a pair."""
