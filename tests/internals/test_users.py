@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import crossworld as xw
 from crossworld import M, Y
 from crossworld.errors import DesignError, FitWarning, SpecError
+from crossworld.internals.inputs import batch
 from crossworld.internals.metrics import Rows
 from tests.internals.zoo import COMMON, model, rows, tf, tokens, torch
 
@@ -326,3 +328,33 @@ class TestTexts:
         study = xw.PatchStudy(xw.TorchSubject(model("gpt2")), rows(4), "logit_difference")
         with pytest.raises(SpecError, match="'direct' names no edge"):
             xw.PathPatch("paths").effects(study, {"direct": []})
+
+
+class TestShared:
+    """Interventions, erasure and steering that are put to a use they were not made for."""
+
+    def test_other_weights_are_told(self, tmp_path) -> None:
+        made = xw.Intervention((xw.Change("layers.1.resid", "add", np.ones(32)),))
+        file = made.save(tmp_path / "one", subject=xw.TorchSubject(model("gpt2")))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            xw.Intervention.load(file, subject=xw.TorchSubject(model("gpt2")))
+        with pytest.warns(FitWarning, match="saved for a GPT2LMHeadModel with other weights"):
+            xw.Intervention.load(file, subject=xw.TorchSubject(model("gpt2", seed=2)))
+
+    def test_values_for_another_number_of_positions(self) -> None:
+        change = xw.Change("layers.1.resid @ 1:3", "set", np.ones((3, 32)))
+        subject = xw.TorchSubject(model("gpt2"))
+        with pytest.raises(DesignError, match="is for 3 positions, the activation has 2"):
+            subject.run(batch(list(tokens(2))), write=xw.Intervention((change,)).writes())
+
+    def test_erasure_of_what_is_not_finite(self) -> None:
+        with pytest.raises(DesignError, match="finite representations"):
+            xw.Leace().fit(np.full((10, 3), np.nan), np.arange(10) % 2)
+
+    def test_steering_says_that_side_effects_were_not_measured(self) -> None:
+        table = xw.steer(
+            xw.TorchSubject(model("gpt2")), [{"clean": one, "answer": 7} for one in tokens(12)],
+            along=("layers.1.resid", np.ones(32)), doses=[1.0], metric="probability",
+        )  # fmt: skip
+        assert "no side effects were measured" in str(table)

@@ -82,7 +82,7 @@ def asked(study: PatchStudy, patch: Patch, cells: Sequence[Cell]) -> tuple[str, 
     pairs = study.pairs
     told = [study.sha256(), study.describe(), study.source, repr(study.noise), repr(pairs.spans)]
     told += [repr(patch.hold), repr(patch.seed), *map(str, study.sites), *map(str, cells)]
-    return (*told, _coded(study.metric), _weights(getattr(study.subject, "model", None)),
+    return (*told, _coded(study.metric), weights(getattr(study.subject, "model", None)),
             *_bases(getattr(study.subject, "bases", {})))  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _coded(metric: Any) -> str:
     return repr((metric.name, code.co_code, code.co_names, plain))
 
 
-def _weights(model: Any) -> str:
+def weights(model: Any) -> str:
     """Digest of names, shapes and some entries of the parameters."""
     digest = hashlib.sha256()
     for name, held in () if model is None else model.named_parameters():
