@@ -55,6 +55,7 @@ def test_clusters_stay_whole() -> None:
         (("--search", "bnad"), "Did you mean 'band'"),
         (("--method", "epa"), "eap"),
         (("--edges", "9999999"), "has 0 to"),
+        (("--edges", "0"), "1 or more"),
         (("--share", "1"), "between 0 and 1"),
         (("--metric", "logit"), ""),
     ],

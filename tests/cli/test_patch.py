@@ -211,6 +211,7 @@ def test_sites_are_listed() -> None:
         (("--sites", "embed", "--level", "95"), ("95",)),
         (("--sites", "embed", "--batch-size", "0"), ("batch_size", "0")),
         (("--sites", "embed", "--at", "first"), ("first",)),
+        (("--sites", "embed", "--at", "a b"), ("'a b'", "no position")),
     ],
 )
 def test_wrong_options_are_refused_in_one_message(

@@ -57,6 +57,8 @@ def circuit(
     report_file: ReportFile = None,
 ) -> None:
     """Find the edges that carry an effect on one part of the pairs, and test them on the rest."""
+    if edges < 1:
+        raise SpecError(f"--edges is the number of edges to keep, 1 or more, got {edges}")
     if search not in SEARCHES:
         raise SpecError.unknown("search", search, SEARCHES)
     check_writable((pairs,), json_file, report_file, circuit_file)

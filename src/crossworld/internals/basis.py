@@ -110,17 +110,35 @@ class Feature:
     threshold: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        d, r = np.shape(self.encoder)
-        if np.shape(self.decoder) != (r, d) or np.shape(self.bias) != (r,):
-            raise DesignError(
-                f"an encoder of shape {(d, r)} needs a decoder of shape {(r, d)} and a bias of "
-                f"shape {(r,)}, got {np.shape(self.decoder)} and {np.shape(self.bias)}"
-            )
+        for name in ("encoder", "bias", "decoder", "centre", "threshold"):
+            given = getattr(self, name)
+            held = None if given is None else np.asarray(given, dtype=np.float64)
+            if held is not None and not np.isfinite(held).all():
+                raise DesignError(f"the {name} of a feature is finite numbers")
+            object.__setattr__(self, name, held)
+        shape = np.shape(self.encoder)
+        if len(shape) != 2:
+            raise DesignError(f"an encoder is a (d, r) matrix, one column a feature, got {shape}")
+        d, r = shape
+        wanted = {"decoder": (r, d), "bias": (r,), "centre": (d,), "threshold": (r,)}
+        for name, right in wanted.items():
+            held = getattr(self, name)
+            if held is not None and held.shape != right:
+                raise DesignError(
+                    f"an encoder of shape {shape} needs a {name} of shape {right}, got {held.shape}"
+                )
+        if not self.decoder.any(axis=1).all():
+            raise DesignError("a feature whose decoder is 0 adds nothing, so it cannot be set")
 
     def read(self, hidden: Any) -> Any:
         def put(array: Any) -> Any:
             return torch().as_tensor(array, dtype=hidden.dtype, device=hidden.device)
 
+        if hidden.shape[-1] != self.encoder.shape[0]:
+            raise DesignError(
+                f"a feature of {self.encoder.shape[0]} dimensions does not fit activations of "
+                f"{hidden.shape[-1]}"
+            )
         centred = hidden if self.centre is None else hidden - put(self.centre)
         before = centred @ put(self.encoder) + put(self.bias)
         if self.threshold is not None:

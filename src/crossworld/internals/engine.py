@@ -16,6 +16,7 @@ from typing import Any
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import Joined, Recorded
+from crossworld.internals.metrics import reads_last
 from crossworld.internals.site import Site
 from crossworld.internals.study import PatchStudy
 
@@ -86,7 +87,7 @@ def plain(
     study: PatchStudy, batch: Batch, writes: Mapping[Site, Any], patterns: tuple[Site, ...]
 ) -> Any:
     """Run one job in a pass of its own."""
-    last = getattr(study.metric, "at", None) == "-1"
+    last = reads_last(study.metric, batch)
     run = study.subject.run(batch, write=writes, read=patterns, last=last)
     return study.metric.final(run.output, batch)
 

@@ -50,6 +50,8 @@ class Leace:
     def fit(self, data: Any, labels: Any) -> Callable[[Any], Array]:
         """Learn the erasure from representations (n, d) and a concept (n,) or (n, k).
 
+        Of several categories give indicators (n, k): a column of codes is erased as a number.
+
         Raises
         ------
         DesignError
@@ -63,6 +65,8 @@ class Leace:
                 f"erasure takes representations (n, d) and a concept (n,) or (n, k), got "
                 f"{x.shape} and {np.shape(labels)}"
             )
+        if not np.isfinite(x).all() or not np.isfinite(z).all():
+            raise DesignError("erasure takes finite representations and concepts")
         centre = x.mean(axis=0)
         a, b = x - centre, z - z.mean(axis=0)
         if not np.any(np.abs(b) > 0.0):

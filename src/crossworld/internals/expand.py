@@ -8,7 +8,7 @@ from typing import Any
 
 from crossworld.errors import DesignError, hint
 from crossworld.internals.layout import Layout
-from crossworld.internals.ports import known_places, resolve
+from crossworld.internals.ports import known_places, nowhere, resolve
 from crossworld.internals.site import Site
 
 
@@ -60,6 +60,8 @@ def _places(pattern: Site, layout: Layout, modules: Mapping[str, Any]) -> list[s
                 else [name]
             )
         names = wider
+    if not names and layout.stacks and pattern.where.startswith("layers."):
+        raise nowhere(pattern, layout)
     if not names:
         known = [*known_places(layout), *layout.modules]
         raise DesignError(f"no site matches {pattern.where!r}. {hint(pattern.where, known)}")

@@ -66,7 +66,7 @@ class Frame:
         """Whether logits of the last position are all that the metric needs."""
         if getattr(self.study.metric, "at", None) != "-1":
             return False
-        return all(_ends_together(b) for b in self.batches.values())
+        return all(b.ends_together for b in self.batches.values())
 
     def score(self, output: Any, batch: Batch) -> Any:
         """Metric of an output, (B,)."""
@@ -77,13 +77,6 @@ class Frame:
         wrong = None if pairs.wrong is None else pairs.wrong[units]
         final = study.metric.final(output, batch)
         return study.metric(final, Rows(answer, wrong, self.reference, units))
-
-
-def _ends_together(batch: Batch) -> bool:
-    """Whether every input's last real token stands at the last position."""
-    if batch.length is None or batch.first is None or batch.count is None:
-        return False
-    return bool((batch.first + batch.count == batch.length).all())
 
 
 def frames(study: PatchStudy, size: int, *, levels: tuple[int, ...] = (0, 1)) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
+from crossworld.internals.causality import is_causal
 from crossworld.internals.gumbel import choose, hindsight
 from crossworld.internals.inputs import Batch, Span, batch
 from crossworld.internals.ports import Value
@@ -258,7 +259,7 @@ class _Writer:
         self.tokens = np.repeat(ids[None], rows, axis=0)
         self.ended = np.zeros(rows, dtype=bool)
         self.fixed, self.always = pinned(world, ids)
-        self.cache = _cache(subject, self.always) if options.cache else None
+        self.cache = _cache(subject, self.always, ids) if options.cache else None
         self.seen = 0
 
     @property
@@ -330,11 +331,13 @@ def _range(positions: Ints) -> str:
     return str(first) if first == last else f"{first}:{last + 1}"
 
 
-def _cache(subject: TorchSubject, always: Mapping[Site, Value]) -> Any:
+def _cache(subject: TorchSubject, always: Mapping[Site, Value], prompt: Ints) -> Any:
     """Return an empty cache, refused where a cached step would not be what the whole text is."""
     takes = inspect.signature(subject.model.forward).parameters
     config = getattr(subject.model, "config", None)
-    if subject.layout.causal is not True or "past_key_values" not in takes or config is None:
+    held = batch([prompt])
+    causal = is_causal(subject, held) if prompt.size > 1 else subject.layout.causal is True
+    if not causal or "past_key_values" not in takes or config is None:
         raise DesignError(
             f"{type(subject.model).__name__} keeps no keys and values; leave out cache=True"
         )

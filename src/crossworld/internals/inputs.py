@@ -33,7 +33,9 @@ class Batch:
     first, count
         First real position and number of real positions of each input, (B,).
     spans
-        Positions of each named span, (B, k), counted from the first real token.
+        Start and stop of each named span, (B, 2), counted from the first real token.
+    uneven
+        Spans of which the last token is meant, because they differ in length between inputs.
     """
 
     inputs: Any
@@ -42,6 +44,14 @@ class Batch:
     first: Ints | None = None
     count: Ints | None = None
     spans: Mapping[str, Ints] = field(default_factory=dict)
+    uneven: frozenset[str] = frozenset()
+
+    @property
+    def ends_together(self) -> bool:
+        """Whether every input's last real token stands at the last position."""
+        if self.length is None or self.first is None or self.count is None:
+            return False
+        return bool((self.first + self.count == self.length).all())
 
     def positions(self, text: str | None) -> Ints | None:
         """Positions of ``@ text`` in every input, (B, k); None for all of them.
@@ -94,13 +104,21 @@ class Batch:
     def _span(self, name: str, index: str | None) -> Ints:
         if name not in self.spans:
             raise DesignError(f"no span is called {name!r}. {hint(name, self.spans)}")
-        held = self.spans[name]
+        start, stop = self.spans[name][:, :1], self.spans[name][:, 1:]
+        assert self.count is not None
+        if (start < 0).any() or (stop > self.count[:, None]).any():
+            raise DesignError(
+                f"the span {name!r} reaches to token {int(stop.max())} of inputs with "
+                f"{_range(self.count)} tokens"
+            )
+        least, most = int((stop - start).min()), int((stop - start).max())
         if index is None:
-            return held
+            of_one_length = least == most and name not in self.uneven
+            return start + np.arange(most)[None] if of_one_length else stop - 1
         at = int(index)
-        if not -held.shape[1] <= at < held.shape[1]:
-            raise DesignError(f"the span {name!r} has {held.shape[1]} tokens, so no [{at}]")
-        return held[:, [at]]
+        if not -least <= at < least:
+            raise DesignError(f"the span {name!r} has {least} tokens, so no [{at}]")
+        return (stop if at < 0 else start) + at
 
 
 def _range(count: Ints) -> str:
@@ -108,7 +126,12 @@ def _range(count: Ints) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def batch(inputs: Sequence[Input], spans: Sequence[Mapping[str, Span]] | None = None) -> Batch:
+def batch(
+    inputs: Sequence[Input],
+    spans: Sequence[Mapping[str, Span]] | None = None,
+    *,
+    uneven: frozenset[str] = frozenset(),
+) -> Batch:
     """Stack inputs of one shape.
 
     Parameters
@@ -118,11 +141,12 @@ def batch(inputs: Sequence[Input], spans: Sequence[Mapping[str, Span]] | None = 
         ``attention_mask`` says which positions are real.
     spans
         Of each input: start and stop of each named span, in real tokens.
+    uneven
+        Spans that have another length in other inputs, so that their last token is meant.
     """
     if isinstance(inputs[0], Mapping):
         stacked: Any = {k: _tensor([one[k] for one in inputs]) for k in inputs[0]}
-        tokens = stacked.get("input_ids", stacked.get("inputs_embeds"))
-        mask = stacked.get("attention_mask")
+        tokens, mask = positioned(stacked)
     else:
         stacked, mask = _tensor(list(inputs)), None
         tokens = stacked if _are_tokens(stacked) else None
@@ -132,9 +156,37 @@ def batch(inputs: Sequence[Input], spans: Sequence[Mapping[str, Span]] | None = 
     length = int(tokens.shape[1])
     first, count = np.zeros(size, dtype=np.int64), np.full(size, length, dtype=np.int64)
     if mask is not None:
-        real = mask.cpu().numpy() > 0
+        real = _real(mask)
         first, count = real.argmax(axis=1).astype(np.int64), real.sum(axis=1).astype(np.int64)
-    return Batch(stacked, size, length, first, count, _spans(spans))
+    return Batch(stacked, size, length, first, count, _spans(spans), uneven)
+
+
+def positioned(named: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Tokens whose positions sites and metrics count, and their mask: the decoder's, if any."""
+    for side in ("decoder_", ""):
+        ids, embeds = (f"{side}{name}" for name in ("input_ids", "inputs_embeds"))
+        tokens = named.get(ids, named.get(embeds))
+        if tokens is not None:
+            return tokens, named.get(f"{side}attention_mask")
+    return None, None
+
+
+def _real(mask: Any) -> NDArray[np.bool_]:
+    """Which positions are no pads, (B, T)."""
+    real: NDArray[np.bool_] = mask.cpu().numpy() > 0
+    if real.ndim != 2:
+        raise DesignError(
+            f"an attention_mask has one number per token, got shape {tuple(real.shape)} for a batch"
+        )
+    edges = np.diff(real.astype(np.int8), axis=1, prepend=0, append=0)
+    bad = np.flatnonzero((edges == 1).sum(axis=1) != 1)
+    if bad.size:
+        what = "a gap between real tokens" if real[bad[0]].any() else "no real token"
+        raise DesignError(
+            f"an attention_mask says which tokens are pads before or after the text, and one has "
+            f"{what}: {real[bad[0]].astype(int).tolist()[:20]}"
+        )
+    return real
 
 
 def numbers(one: Any) -> NDArray[Any]:
@@ -164,11 +216,4 @@ def _spans(spans: Sequence[Mapping[str, Span]] | None) -> dict[str, Ints]:
     if not spans:
         return {}
     names = set(spans[0]).intersection(*spans)
-    found = {}
-    for name in sorted(names):
-        lengths = {one[name][1] - one[name][0] for one in spans}
-        if len(lengths) == 1:
-            found[name] = np.stack([np.arange(*one[name]) for one in spans]).astype(np.int64)
-        else:  # of unequal spans the last token is what all of them have
-            found[name] = np.array([[one[name][1] - 1] for one in spans], dtype=np.int64)
-    return found
+    return {name: np.array([one[name] for one in spans], dtype=np.int64) for name in sorted(names)}

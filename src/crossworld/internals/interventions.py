@@ -20,6 +20,7 @@ from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, FitWarning, MissingExtraError, SpecError
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis, Feature, Subspace
+from crossworld.internals.kept import weights
 from crossworld.internals.site import Site
 from crossworld.internals.subject import TorchSubject
 from crossworld.internals.widths import width
@@ -74,6 +75,11 @@ class Change:
                 raise DesignError(
                     f"the value at {self.site} has {value.shape[-1]} features, the activation "
                     f"{hidden.shape[-1]}"
+                )
+            if value.ndim > 1 and value.shape[0] not in (1, hidden.shape[-2]):
+                raise DesignError(
+                    f"the value at {self.site} is for {value.shape[0]} positions, the activation "
+                    f"has {hidden.shape[-2]}"
                 )
             if self.action == "set":
                 return value.expand_as(hidden)
@@ -237,10 +243,13 @@ class Intervention:
             raise DesignError(f"{str(place)!r} is a damaged intervention: {error!r}") from None
         if subject is not None:
             found.check(subject)
-            made_for = document.get("network")
-            if made_for is not None and made_for != network(subject):
+            made_for = document.get("network") or {}
+            here = network(subject)
+            other = [key for key in here if key in made_for and made_for[key] != here[key]]
+            if other:
+                what = "weights" if other == ["weights"] else "parameters"
                 warnings.warn(
-                    f"{place.name} was saved for a {made_for.get('class')} with other parameters "
+                    f"{place.name} was saved for a {made_for.get('class')} with other {what} "
                     f"than this {type(subject.model).__name__}",
                     FitWarning, stacklevel=2,
                 )  # fmt: skip
@@ -286,12 +295,13 @@ class Intervention:
 
 
 def network(subject: TorchSubject) -> dict[str, Any]:
-    """Class, number of blocks, and a digest of parameter names and shapes."""
+    """Class, number of blocks, and digests of parameter names and shapes, and of some weights."""
     shapes = [f"{n}{tuple(p.shape)}" for n, p in subject.model.named_parameters()]
     return {
         "class": type(subject.model).__name__,
         "layers": len(subject.layout.blocks),
         "parameters": hashlib.sha256("\n".join(shapes).encode()).hexdigest(),
+        "weights": weights(subject.model),
     }
 
 

@@ -13,9 +13,10 @@ from crossworld.errors import EstimationError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
 from crossworld.internals.layout import Block
+from crossworld.internals.metrics import reads_last
 from crossworld.internals.ports import Write, apply
 from crossworld.internals.prefix import Prefix, cache_for, prefix_of
-from crossworld.internals.session import evaluating
+from crossworld.internals.session import evaluating, first, with_first
 from crossworld.internals.site import Site
 from crossworld.internals.subject import Run
 
@@ -95,7 +96,7 @@ def natural(
         Whether cells will join.
     """
     subject: Any = study.subject
-    last = getattr(study.metric, "at", None) == "-1"
+    last = reads_last(study.metric, batch)
     if not share or not _joinable(study, batch):
         return subject.run(batch, read=read, write=base, last=last), None
     blocks = subject.layout.blocks
@@ -243,11 +244,10 @@ class Joined:
         plug = (blocks[index].path, "out")
 
         def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = output[0] if isinstance(output, tuple) else output
-            hidden = self._write(plug, hidden, upto=index)
+            hidden = self._write(plug, first(output), upto=index)
             if index == len(blocks) - 1:
                 hidden = self._join(index + 1, hidden)
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            return with_first(output, hidden)
 
         return hook
 
@@ -275,6 +275,10 @@ class Joined:
         joined: int | None = None,
     ) -> Any:
         """Make the writes of one plug in the rows that are there."""
+        if hidden.ndim == 2:  # inputs and tokens share one axis
+            length = self.recorded.stream[0].shape[1] - self.first
+            folded = hidden.unflatten(0, (-1, length))
+            return self._write(plug, folded, upto=upto, joined=joined).flatten(0, 1)
         size, subject = self.batch.size, self.study.subject
         bases = getattr(subject, "bases", {})
         changed = None
@@ -302,9 +306,7 @@ class Joined:
 
     def _inside_out(self, plug: tuple[str, str]) -> Callable[..., Any]:
         def hook(module: Any, args: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (self._write(plug, output[0]), *output[1:])
-            return self._write(plug, output)
+            return with_first(output, self._write(plug, first(output)))
 
         return hook
 

@@ -121,7 +121,7 @@ class Linear:
             index = keys[:, None, :].expand(slope.shape[0], slope.shape[1], keys.shape[1])
             slope = slope.gather(2, index)
         if site.basis is None:
-            new = edited(present, value, None)
+            new = edited(present, value, None, site)
             return new - present, slope
         # what a basis holds is in coordinates: a change of them moves the activations along it
         basis = bases[site.basis]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
+from crossworld.internals.site import Site
 
 NAMES = ("logit_difference", "logit", "probability", "log_probability", "kl", "accuracy")
 
@@ -84,6 +85,8 @@ class Metric:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise SpecError.unknown("metric", str(self.name), NAMES)
+        if Site.parse(f"output @ {self.at}").keys is not None or "*" in self.at:
+            raise SpecError(f"a metric is measured at one position, got {self.at!r}")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -111,8 +114,9 @@ class Metric:
     def __call__(self, final: Any, rows: Rows) -> Any:
         """One number per input, (B,)."""
         index = torch().arange(final.shape[0], device=final.device)
+        final = _wide(final)
         if self.name == "kl":
-            before = rows.reference.log_softmax(-1)
+            before = _wide(rows.reference).log_softmax(-1)
             return (before.exp() * (before - final.log_softmax(-1))).sum(-1)
         answer = _ids(rows.answer, final)
         if self.name == "accuracy":
@@ -123,6 +127,16 @@ class Metric:
             return final[index, answer]
         chosen = final.log_softmax(-1)[index, answer]
         return chosen if self.name == "log_probability" else chosen.exp()
+
+
+def _wide(logits: Any) -> Any:
+    """Logits of half precision in single: differences of their laws are lost in rounding else."""
+    return logits.float() if logits.element_size() < 4 else logits
+
+
+def reads_last(metric: Any, batch: Batch) -> bool:
+    """Whether logits of the last position, which is no pad, are all that a metric needs."""
+    return getattr(metric, "at", None) == "-1" and batch.ends_together
 
 
 def _ids(ids: Any, final: Any) -> Any:
@@ -140,6 +154,24 @@ class Custom:
 
     function: Callable[..., Any]
 
+    def __post_init__(self) -> None:
+        if not 1 <= self._takes() <= 2:
+            raise SpecError(
+                f"a metric takes the output, or the output and the rows; {self.name} takes "
+                f"{self._takes()} arguments"
+            )
+
+    def _takes(self) -> int:
+        """Number of arguments that are given: those without a default, and ``rows``."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except ValueError:  # a function of C that does not tell
+            return 1
+        told = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        held = [p for p in parameters if p.kind in told]
+        needed = [p for p in held if p.default is p.empty or p.name == "rows"]
+        return len(needed) or min(1, len(parameters))
+
     @property
     def name(self) -> str:
         """Name of the function."""
@@ -156,8 +188,7 @@ class Custom:
 
     def __call__(self, final: Any, rows: Rows) -> Any:
         """One number per input, (B,)."""
-        count = len(inspect.signature(self.function).parameters)
-        found = self.function(final) if count == 1 else self.function(final, rows)
+        found = self.function(final) if self._takes() == 1 else self.function(final, rows)
         found = torch().as_tensor(found)
         if found.shape != (final.shape[0],):
             raise DesignError(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossworld.errors import DesignError, SpecError
-from crossworld.internals.inputs import Batch, Input, Span, batch, numbers
+from crossworld.errors import DesignError, FitWarning, SpecError
+from crossworld.internals.inputs import Batch, Input, Span, batch, numbers, positioned
 from crossworld.internals.words import Words
 
 Ints = NDArray[np.int64]
@@ -35,6 +36,10 @@ class Pairs:
         Of each pair: named spans of the clean and of the corrupt input.
     file
         Where they were read.
+    strange
+        Number of inputs with text that the tokenizer does not know.
+    uneven
+        Spans that differ in length between the inputs of some pair: their last token is meant.
 
     Examples
     --------
@@ -51,6 +56,8 @@ class Pairs:
     cluster: tuple[str, ...] | None = None
     spans: tuple[tuple[Mapping[str, Span], Mapping[str, Span]], ...] | None = None
     file: str | None = None
+    strange: int = 0
+    uneven: frozenset[str] = field(default=frozenset(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.clean:
@@ -61,6 +68,7 @@ class Pairs:
                 raise DesignError(
                     f"there are {len(self.clean)} clean inputs and {len(held)} of {name!r}"
                 )
+        object.__setattr__(self, "uneven", _uneven(self.spans or ()))
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -108,6 +116,7 @@ class Pairs:
         if "corrupt" in have:
             named = enumerate(rows)
             corrupt = tuple(words.encode(r["corrupt"], f"corrupt input {i}") for i, r in named)
+        strange = _tell_strange(words, rows, {"clean": clean, "corrupt": corrupt or ()})
         spans = None
         if "spans" in have:
             spans = tuple(words.spans(row, i) for i, row in enumerate(rows))
@@ -118,7 +127,7 @@ class Pairs:
         }  # fmt: skip
         cluster = tuple(str(row["cluster"]) for row in rows) if "cluster" in have else None
         return cls(tuple(clean), corrupt, answers.get("answer"), answers.get("wrong"), cluster,
-                   spans)  # fmt: skip
+                   spans, strange=strange)  # fmt: skip
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -136,7 +145,7 @@ class Pairs:
             )
         return self.corrupt
 
-    def shapes(self, unit: int) -> tuple[tuple[int, ...], ...]:
+    def shapes(self, unit: int) -> tuple[tuple[Any, ...], ...]:
         """Shapes of the inputs of one pair."""
         return tuple(_shape(self.inputs(level)[unit]) for level in self.levels)
 
@@ -144,7 +153,7 @@ class Pairs:
         """Stack the inputs of some pairs under a level."""
         held = self.inputs(level)
         spans = None if self.spans is None else [self.spans[u][level] for u in units]
-        return batch([held[u] for u in units], spans)
+        return batch([held[u] for u in units], spans, uneven=self.uneven)
 
     def groups(self, units: Ints, size: int) -> Iterator[Ints]:
         """Yield positions in ``units`` whose inputs have one shape, at most ``size`` at a time."""
@@ -164,22 +173,50 @@ class Pairs:
         return found.pop() if len(found) == 1 else None
 
 
+def _tell_strange(
+    words: Words, rows: Sequence[Mapping[str, Any]], inputs: Mapping[str, Sequence[Input]]
+) -> int:
+    """Warn of texts with parts that the tokenizer does not know; return how many."""
+    found = [
+        f"the {key} input {i}, {str(rows[i][key])[:60]!r}" for key, held in inputs.items()
+        for i, ids in enumerate(held) if words.strange(rows[i][key], ids)
+    ]  # fmt: skip
+    if found:
+        warnings.warn(
+            f"{len(found)} inputs hold what the tokenizer does not know and reads as "
+            f"{words.tokenizer.unk_token!r}: {found[0]}",
+            FitWarning, stacklevel=3,
+        )  # fmt: skip
+    return len(found)
+
+
+def _uneven(spans: Sequence[tuple[Mapping[str, Span], Mapping[str, Span]]]) -> frozenset[str]:
+    """Spans that differ in length between the inputs of some pair."""
+    return frozenset(
+        name for clean, corrupt in spans for name in {*clean} & {*corrupt}
+        if clean[name][1] - clean[name][0] != corrupt[name][1] - corrupt[name][0]
+    )  # fmt: skip
+
+
 def _widths(spans: tuple[Mapping[str, Span], Mapping[str, Span]]) -> tuple[Any, ...]:
     return tuple(sorted((k, v[1] - v[0]) for side in spans for k, v in side.items()))
 
 
-def _shape(one: Input) -> tuple[int, ...]:
-    held = one.get("input_ids", next(iter(one.values()))) if isinstance(one, Mapping) else one
-    return tuple(np.shape(held))
+def _shape(one: Input) -> tuple[Any, ...]:
+    if isinstance(one, Mapping):
+        return tuple((key, tuple(np.shape(value))) for key, value in one.items())
+    return tuple(np.shape(one))
 
 
 def _tokens(one: Input) -> int | None:
-    if isinstance(one, Mapping):
-        mask = one.get("attention_mask")
-        return int(numbers(mask).sum()) if mask is not None else _shape(one)[0]
-    kind = getattr(one, "dtype", None)
-    is_float = "float" in str(kind)
-    return None if is_float or len(_shape(one)) != 1 else _shape(one)[0]
+    """Number of real tokens, None where an input has none."""
+    if not isinstance(one, Mapping):
+        is_float = "float" in str(getattr(one, "dtype", None))
+        return None if is_float or len(_shape(one)) != 1 else int(_shape(one)[0])
+    tokens, mask = positioned(one)
+    if mask is not None:
+        return int((numbers(mask) > 0).sum())
+    return None if tokens is None else int(np.shape(tokens)[0])
 
 
 def _row(one: Any, at: int) -> Mapping[str, Any]:
@@ -194,6 +231,16 @@ def _row(one: Any, at: int) -> Mapping[str, Any]:
         f"pair {at} is a {type(one).__name__}; a pair is a row with 'clean' and 'corrupt', or a "
         "(clean, corrupt) couple"
     )
+
+
+def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON whose keys are all different."""
+    found = dict(items)
+    if len(found) < len(items):
+        keys = [key for key, _ in items]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DesignError(f"the key {twice!r} is given more than once")
+    return found
 
 
 def read_rows(file: Path) -> list[Mapping[str, Any]]:
@@ -213,7 +260,9 @@ def read_rows(file: Path) -> list[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
+        except DesignError as error:
+            raise DesignError(f"line {number} of {str(file)!r}: {error}") from None
         except (ValueError, RecursionError):
             raise DesignError(
                 f"line {number} of {str(file)!r} is not JSON: {line[:60]!r}"

@@ -14,10 +14,11 @@ from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.backend import torch
+from crossworld.internals.causality import is_causal, stays_in_place
 from crossworld.internals.engine import Job, run_jobs
 from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import natural as natural_run
-from crossworld.internals.kept import Kept
+from crossworld.internals.kept import Kept, asked
 from crossworld.internals.metrics import Rows
 from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
@@ -102,15 +103,14 @@ class Patch:
         values = np.full((draws, len(study), len(cells)), np.nan)
         assert study.units is not None
         groups = list(study.pairs.groups(study.units, self.batch_size))
-        kept = Kept.open(self.resume, (study.sha256(), study.describe(), *map(str, cells)), values)
+        kept = Kept.open(self.resume, asked(study, self, cells) if self.resume else (), values)
         if self.check and plan.sites:
             check_reach(study, plan.sites, int(study.units[groups[0][0]]))
         for group in groups:
             if not np.isnan(values[:, group]).any():
                 continue
-            others = plan.others(group)
             for draw in range(draws):
-                values[draw, group] = plan.run(group, draw, others)
+                values[draw, group] = plan.run(group, draw, plan.others(group, draw))
                 if self.progress is not None:
                     done = int((~np.isnan(values).any(axis=2)).sum())
                     self.progress(done, draws * len(study))
@@ -154,6 +154,7 @@ class _Plan:
     study: PatchStudy
     forced: tuple[Forced, ...]
     held: tuple[Site, ...]
+    means: dict[tuple[Site, int, int], Any] = field(default_factory=dict)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -177,13 +178,22 @@ class _Plan:
     def _is_custom(self) -> bool:
         return type(self.study.metric).__name__ == "Custom"
 
-    def others(self, group: Ints) -> dict[tuple[Site, Source], Any]:
-        """Values that come from other pairs, for the pairs of a group."""
+    def others(self, group: Ints, draw: int) -> dict[tuple[Site, Source], Any]:
+        """Values that come from other pairs, for the pairs of a group and a draw of the noise."""
         asked = {
             (site, source) for one in self.forced for site, source in one.writes
             if source.needs_others
         }  # fmt: skip
-        return {key: _from_others(self, *key, group) for key in sorted(asked, key=str)}
+        found: dict[tuple[Site, Source], Any] = {}
+        for kind, level in sorted({(source.kind, source.level) for _, source in asked}):
+            keys = [k for k in sorted(asked, key=str) if (k[1].kind, k[1].level) == (kind, level)]
+            sites = [site for site, _ in keys]
+            if kind == "mean":
+                values = _means(self, sites, level, draw)
+            else:
+                values = _alone(self.study, sites, level, _partners(self, group), draw)
+            found |= {key: values[key[0]] for key in keys}
+        return found
 
     def run(self, group: Ints, draw: int, others: Others) -> Any:
         """Metric of every pair of a group in every cell, (b, cells)."""
@@ -234,7 +244,7 @@ class _Plan:
     def _differs(self, batches: Mapping[int, Batch]) -> int:
         """First position at which some pair of token inputs differs, 0 where that is unknown."""
         study = self.study
-        known = study.subject.layout.causal is True and study.noise is None and len(batches) == 2
+        known = study.noise is None and len(batches) == 2 and is_causal(study.subject, batches[0])
         tokens = [b.inputs for b in batches.values() if hasattr(b.inputs, "shape")]
         if not known or len(tokens) < 2 or tokens[0].shape != tokens[1].shape:
             return 0
@@ -260,7 +270,7 @@ class _Plan:
     def _is_beside(self, site: Site, batch: Batch) -> bool:
         """Whether a site in the last block lies at positions that the metric does not read."""
         layout = self.study.subject.layout
-        late = layout.causal is True and site.layer == len(layout.blocks) - 1
+        late = bool(layout.blocks) and site.layer == len(layout.blocks) - 1
         read = getattr(self.study.metric, "at", None) == "-1"
         at = batch.positions(site.position)
         if not (late and read) or at is None or batch.first is None or batch.count is None:
@@ -271,7 +281,8 @@ class _Plan:
         if not inner.startswith(("attn", "mlp", "resid", "mixer", "heads.")):
             return False  # a module of the block that may stand before its attention
         last = batch.first + batch.count - 1
-        return bool((at < last[:, None]).all())
+        beside = bool((at < last[:, None]).all())
+        return beside and stays_in_place(self.study.subject, batch, site)
 
     def _rows(self, units: Ints, reference: Any) -> Rows:
         pairs = self.study.pairs
@@ -316,20 +327,38 @@ def _numbers(tensor: Any) -> Any:
     return tensor.detach().double().cpu().numpy()
 
 
-def _from_others(plan: _Plan, site: Site, source: Source, group: Ints) -> Any:
-    """Mean of a site over all pairs, or what it holds under another pair's input."""
+def _means(plan: _Plan, sites: Sequence[Site], level: int, draw: int) -> Mapping[Site, Any]:
+    """Mean of each site over all pairs, computed once: one pass for each batch."""
     study = plan.study
     assert study.units is not None
-    size = plan.patch.batch_size
-    if source.kind == "mean":
-        parts = []
-        for other in study.pairs.groups(study.units, size):
-            batch = study.pairs.batch(study.units[other], source.level)
-            parts.append(study.subject.run(batch, read=(site,)).values[site])
-        return mean_of(parts, site)
+    at = draw if level == 1 and study.noise is not None else 0
+    todo = [site for site in sites if (site, level, at) not in plan.means]
+    parts: dict[Site, list[Any]] = {site: [] for site in todo}
+    for other in study.pairs.groups(study.units, plan.patch.batch_size) if todo else ():
+        values = _alone(study, todo, level, study.units[other], draw)
+        for site in todo:
+            parts[site].append(values[site])
+    plan.means.update({(s, level, at): mean_of(parts[s], s) for s in todo})
+    return {site: plan.means[site, level, at] for site in sites}
+
+
+def _partners(plan: _Plan, group: Ints) -> Ints:
+    """Another pair, whose inputs have the same shape, for every pair of a group."""
+    study = plan.study
+    assert study.units is not None
     whole = next(g for g in study.pairs.groups(study.units, len(study)) if group[0] in g)
     order = derangement(whole.size, np.random.SeedSequence((plan.patch.seed, int(whole[0]))))
     partner = dict(zip(whole.tolist(), whole[order].tolist(), strict=True))
-    units = study.units[[partner[int(g)] for g in group]]
-    batch = study.pairs.batch(units, source.level)
-    return study.subject.run(batch, read=(site,)).values[site]
+    found: Ints = study.units[[partner[int(g)] for g in group]]
+    return found
+
+
+def _alone(
+    study: PatchStudy, read: Sequence[Site], level: int, units: Ints, draw: int
+) -> Mapping[Site, Any]:
+    """What sites hold when inputs run by themselves, under one draw of the noise."""
+    batch = study.pairs.batch(units.tolist(), level)
+    base: Mapping[Site, Any] = {}
+    if study.noise is not None and level == 1:
+        base = study.noise.write(study.subject, batch, units=units.tolist(), draw=draw)
+    return study.subject.run(batch, read=read, write=base).values

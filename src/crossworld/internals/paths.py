@@ -117,6 +117,9 @@ class PathPatch:
         """Metric under both inputs, and with every set of edges carrying the corrupt one."""
         if not paths:
             raise SpecError("no path was named; try {'direct': ['layers.0.heads.1 -> logits']}")
+        for name, named in paths.items():
+            if not named:
+                raise SpecError(f"the path {name!r} names no edge, so nothing travels along it")
         if study.source != "other":
             raise DesignError("paths carry the other input; make the study with source='other'")
         edges = {name: [Edge.parse(e) for e in held] for name, held in paths.items()}

@@ -9,8 +9,8 @@ from typing import Any
 from crossworld.errors import DesignError, hint
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
-from crossworld.internals.layout import Block, Heads, Layout
-from crossworld.internals.site import PARTS, Site
+from crossworld.internals.layout import Block, Heads, Layout, ends
+from crossworld.internals.site import PARTS, STREAMS, Site
 
 Value = Any  # a tensor (B, k, d), a function from the present one, or KNOCKOUT
 
@@ -87,14 +87,17 @@ def _part(site: Site, part: str, block: Block, layout: Layout) -> Port:
         return Port(block.path, "out")
     path = {"attn": block.attn, "mlp": block.mlp, "mixer": block.mixer}[part]
     if path is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     return Port(path, "out")
 
 
 def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) -> Port:
     heads, stream, head = layout.heads, site.stream, site.head
     if heads is None or block.out is None or block.attention is None or head is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
+    if stream not in STREAMS:
+        known = [f"layers.{site.layer}.heads.{head}.{s}" for s in STREAMS]
+        raise DesignError(f"this network has no site {site.where!r}. {hint(site.where, known)}")
     count = heads.keys if stream in ("k", "v") else heads.queries
     if head >= count:
         shared = " (shared by groups of queries)" if heads.keys < heads.queries else ""
@@ -106,19 +109,36 @@ def _head(site: Site, block: Block, layout: Layout, modules: Mapping[str, Any]) 
     if stream == "pattern":
         return Port(block.attention, "weights", head=head)
     if stream == "z":
+        _check_size(site, modules[block.out], "in", heads.queries * heads.width)
         return Port(block.out, "in", _run(head * heads.width, heads.width))
     path = {"q": block.query, "k": block.key, "v": block.value}[stream or "q"]
     if path is None:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     fused = len({block.query, block.key, block.value}) == 1
-    start = _start(path, stream or "q", head, heads) if fused else head * heads.width
+    total = heads.queries + 2 * heads.keys if fused else count
+    if heads.order == "unknown":
+        raise DesignError(f"{path} holds its heads in an order of its own, so there is no {site}")
+    _check_size(site, modules[path], "out", total * heads.width)
+    start = _start(stream or "q", head, heads) if fused else head * heads.width
     return Port(path, "out", _run(start, heads.width))
 
 
-def _start(path: str, stream: str, head: int, heads: Heads) -> int:
+def _check_size(site: Site, module: Any, end: str, wanted: int) -> None:
+    """Refuse heads that are not side by side, each as wide as the next (latent or gated ones)."""
+    found = ends(module, end)
+    if found is not None and found != wanted:
+        raise DesignError(
+            f"there is no {site}: its module has {found} features where heads side by side would "
+            f"have {wanted}, so they are laid out in another way; name the module itself"
+        )
+
+
+def _start(stream: str, head: int, heads: Heads) -> int:
     """First column of a head in a projection that makes queries, keys and values at once."""
-    if path.endswith("query_key_value"):  # GPT-NeoX: by head, each with its q, k and v
-        return (3 * head + "qkv".index(stream)) * heads.width
+    if heads.order == "groups":  # GPT-NeoX, BLOOM, Falcon: a group's queries, its key, its value
+        size = heads.queries // heads.keys
+        group, at = (head // size, head % size) if stream == "q" else (head, size)
+        return (group * (size + 2) + at + (stream == "v")) * heads.width
     before = {"q": 0, "k": heads.queries, "v": heads.queries + heads.keys}[stream]
     return (before + head) * heads.width
 
@@ -143,11 +163,17 @@ def _in_module(site: Site, layout: Layout, modules: Mapping[str, Any]) -> Port:
     end = "in" if stem.endswith(".in") else "out"
     path = stem.removesuffix(".in").removesuffix(".out")
     if path not in modules or not path:
-        raise _nowhere(site, layout)
+        raise nowhere(site, layout)
     return Port(path, end, None if site.unit is None else (site.unit,))
 
 
-def _nowhere(site: Site, layout: Layout) -> DesignError:
+def nowhere(site: Site, layout: Layout) -> DesignError:
+    """Return the error of a site that is not there, naming the nearest that are."""
+    if layout.stacks and site.where.startswith("layers."):
+        return DesignError(
+            f"{site.where!r} may be in any of {', '.join(layout.stacks)}; say in which: "
+            f"TorchSubject(model, blocks={layout.stacks[-1]!r})"
+        )
     known = [*known_places(layout), *layout.modules]
     return DesignError(f"this network has no site {site.where!r}. {hint(site.where, known)}")
 
@@ -185,7 +211,7 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
     """Return the tensor with the part of a port replaced."""
     whole = port.columns is None and port.end != "weights"
     if whole and positions is None:
-        return value.to(tensor.device).expand_as(tensor)
+        return value.expand_as(tensor).clone()  # a network may change it in place
     new = tensor.clone()
     if port.end == "weights":
         part = new[:, port.head]
@@ -199,13 +225,32 @@ def put(tensor: Any, port: Port, positions: Any, value: Any) -> Any:
         part.copy_(value.expand_as(part))
     else:
         rows = torch().arange(part.shape[0], device=part.device)[:, None]
-        part[rows, positions.to(part.device)] = value.to(part)
+        part[rows, positions.to(part.device)] = value
     return new
+
+
+def fitting(value: Any, present: Any, site: Site) -> Any:
+    """Return a value as a tensor like the present one, broadcast to its shape.
+
+    Raises
+    ------
+    DesignError
+        If it is no numbers, or of another shape.
+    """
+    try:
+        return torch().as_tensor(value).to(present).expand_as(present)
+    except (TypeError, ValueError, RuntimeError):
+        shape = tuple(getattr(value, "shape", ()))
+        what = f"a value of shape {shape}" if shape else f"a {type(value).__name__}"
+        raise DesignError(
+            f"{site} holds activations of shape {tuple(present.shape)} here and cannot be set to "
+            f"{what}"
+        ) from None
 
 
 def restrict(part: Any, keys: Any, value: Any) -> Any:
     """Return attention weights (B, k, T) with those from some keys replaced."""
-    return part.scatter(2, key_index(part, keys), value.to(part))
+    return part.scatter(2, key_index(part, keys), value)
 
 
 def key_index(part: Any, keys: Any) -> Any:
@@ -227,12 +272,12 @@ def knocked_out(part: Any, keys: Any) -> Any:
 KNOCKOUT = "knockout"  # the value of a write that removes attention from its keys
 
 
-def edited(part: Any, value: Value, basis: Basis | None) -> Any:
+def edited(part: Any, value: Value, basis: Basis | None, site: Site) -> Any:
     """Return the new value of a part: given, computed from the present one, or set in a basis."""
     if basis is None:
         return value(part) if callable(value) else value
-    coordinates = value(basis.read(part)) if callable(value) else value
-    return basis.write(part, coordinates)
+    held = basis.read(part)
+    return basis.write(part, fitting(value(held) if callable(value) else value, held, site))
 
 
 Write = tuple[Site, Port, Any, Any, Value]  # site, port, positions, keys, value
@@ -252,9 +297,10 @@ def apply(
             new = knocked_out(present, keys)
         elif keys is not None:
             held = present.gather(2, key_index(present, keys))
-            new = restrict(present, keys, value(held) if callable(value) else value)
+            given = fitting(value(held) if callable(value) else value, held, site)
+            new = restrict(present, keys, given)
         else:
-            new = edited(present, value, basis)
+            new = edited(present, value, basis, site)
         told(site)
-        tensor = put(tensor, port, positions, new)
+        tensor = put(tensor, port, positions, fitting(new, present, site))
     return tensor

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crossworld.internals.backend import torch
+from crossworld.internals.causality import is_causal
 from crossworld.internals.inputs import Batch
 
 if TYPE_CHECKING:
@@ -94,9 +95,11 @@ def cache_for(study: PatchStudy, batch: Batch) -> tuple[Any, dict[str, Any]]:
     model = subject.model
     takes = inspect.signature(model.forward).parameters
     config = getattr(model, "config", None)
-    if subject.layout.causal is not True or "past_key_values" not in takes or config is None:
+    if "past_key_values" not in takes or config is None:
         return None, {}
     if batch.length is None or _window(config) < batch.length or batch.length < 2:
+        return None, {}
+    if not is_causal(subject, batch):
         return None, {}
     from transformers import DynamicCache
 

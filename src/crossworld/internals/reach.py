@@ -8,6 +8,7 @@ from typing import Any
 from crossworld.errors import EstimationError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch
+from crossworld.internals.metrics import reads_last
 from crossworld.internals.site import Site
 from crossworld.internals.study import PatchStudy
 
@@ -28,6 +29,9 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
         If the output stays the same to the last bit.
     """
     batches = [study.pairs.batch([unit], level) for level in study.pairs.levels]
+    placed = {study.subject.port(s).plug: s for s in sites if s.position is not None}
+    if placed:  # of one input, so that axes of inputs and of tokens cannot be confused
+        study.subject.run(batches[0], read=tuple(placed.values()))
     places = {study.subject.port(s).plug: Site(s.where) for s in sites}
     open_ = set(places)
     for batch in batches:
@@ -44,7 +48,7 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
 def _slopes(study: PatchStudy, batch: Batch, places: Mapping[Plug, Site]) -> set[Plug]:
     """Places at which the output has a slope: one pass forward and one back for all of them."""
     t = torch()
-    last = getattr(study.metric, "at", None) == "-1"
+    last = reads_last(study.metric, batch)
     read = tuple(dict.fromkeys(places.values()))
     run = study.subject.run(batch, read=read, grad=True, last=last)
     if not run.output.is_floating_point() or not run.output.requires_grad:

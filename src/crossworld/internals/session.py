@@ -91,6 +91,10 @@ class Session:
             raise DesignError(
                 f"{plug[0]} gives a {type(tensor).__name__}, no tensor; name a module inside it"
             )
+        is_flat = self._is_flat(tensor)
+        if is_flat:
+            tensor = tensor.unflatten(0, (self.batch.size, self.batch.length))
+        self._check_positions(plug, tensor)
         self.fired[plug] = self.fired.get(plug, 0) + 1
         if self.grad and not tensor.requires_grad:
             tensor = tensor.clone().requires_grad_(True)
@@ -106,7 +110,32 @@ class Session:
             if site.basis is not None:
                 part = self.subject.bases[site.basis].read(part)
             self.values[site] = part if self.grad else part.detach().clone()
-        return tensor
+        if self.grad:
+            tensor = tensor.clone()  # a network may change what goes on in place
+        return tensor.flatten(0, 1) if is_flat else tensor
+
+    def _is_flat(self, tensor: Any) -> bool:
+        """Whether inputs and tokens share one axis, as in the MLP of OPT."""
+        size, length = self.batch.size, self.batch.length
+        if tensor.ndim != 2 or length is None or length < 2:
+            return False
+        return bool(tensor.shape[0] == size * length)
+
+    def _check_positions(self, plug: tuple[str, str], tensor: Any) -> None:
+        """Refuse positions in a tensor that is not laid out as the inputs are."""
+        named = [s for s, *_ in (*self.reads.get(plug, ()), *self.writes.get(plug, ()))
+                 if s.position is not None]  # fmt: skip
+        size, length = self.batch.size, self.batch.length
+        axis = 2 if plug[1] == "weights" else 1
+        is_stream = tensor.ndim == (4 if plug[1] == "weights" else 3)
+        shape = tuple(tensor.shape)
+        if not named or (is_stream and shape[0] == size and shape[axis] == length):
+            return
+        raise DesignError(
+            f"{named[0]} names a position among the {length} tokens of {size} inputs, but "
+            f"{plug[0]} holds a tensor of shape {shape}, not (inputs, tokens, features); leave out "
+            "the @, or name another module"
+        )
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -139,11 +168,30 @@ class Session:
                 sites = [
                     str(s) for s, *_ in (*self.reads.get(plug, ()), *self.writes.get(plug, ()))
                 ]
+                if times == 0 and plug[1] == "weights":
+                    raise EstimationError(
+                        f"{plug[0]!r} does not compute its attention through the attention "
+                        f"interface of transformers, so {', '.join(sites[:4])} cannot be read or "
+                        "set; use the heads' q, k, v and z"
+                    )
                 how = "did not run" if times == 0 else f"ran {times} times"
                 raise EstimationError(
                     f"the module {plug[0]!r} {how} in one pass, so {', '.join(sites[:4])} "
                     "cannot be read or set there; name a module that runs exactly once"
                 )
+
+
+def first(output: Any) -> Any:
+    """Return the tensor of a module's output that sites mean: the first of several."""
+    return output[0] if isinstance(output, tuple | list) and output else output
+
+
+def with_first(output: Any, new: Any) -> Any:
+    """Return a module's output with that tensor replaced."""
+    if not isinstance(output, tuple | list) or not output:
+        return new
+    held = (new, *output[1:])
+    return type(output)(*held) if hasattr(output, "_fields") else type(output)(held)
 
 
 def _input_hook(session: Session, plug: tuple[str, str]) -> Callable[..., Any]:
@@ -160,8 +208,6 @@ def _input_hook(session: Session, plug: tuple[str, str]) -> Callable[..., Any]:
 
 def _output_hook(session: Session, plug: tuple[str, str]) -> Callable[..., Any]:
     def hook(module: Any, args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (session.pass_through(plug, output[0]), *output[1:])
-        return session.pass_through(plug, output)
+        return with_first(output, session.pass_through(plug, first(output)))
 
     return hook

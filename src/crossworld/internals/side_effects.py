@@ -14,6 +14,7 @@ from crossworld.core.estimate import Estimate
 from crossworld.core.student import critical, two_sided
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError
+from crossworld.internals.metrics import Metric
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.ports import Value
 from crossworld.internals.rates import family_level, mean, mean_effect, tabled
@@ -135,8 +136,7 @@ def off_target(subject: TorchSubject, prompts: Sequence[Any], write: Writes) -> 
         laws = []
         for held_write in ({}, dict(write)):
             output = subject.run(batch, write=held_write).output
-            last = output[:, -1] if output.ndim == 3 else output
-            laws.append(last.double().log_softmax(-1))
+            laws.append(Metric("kl").final(output, batch).double().log_softmax(-1))
         found[rows] = (laws[0].exp() * (laws[0] - laws[1])).sum(-1).clamp(min=0.0).cpu().numpy()
     return found
 

@@ -141,6 +141,11 @@ def _direction(name: str, held: Any, bases: Mapping[str, Basis]) -> Any:
     if not isinstance(basis, Subspace) or basis.matrix.shape[1] != 1:
         known = [k for k, v in bases.items() if isinstance(v, Subspace) and v.matrix.shape[1] == 1]
         raise SpecError.unknown("direction", name, known)
+    if basis.matrix.shape[0] != held.shape[-1]:
+        raise DesignError(
+            f"the direction {name!r} has {basis.matrix.shape[0]} features, the activation it is "
+            f"added to {held.shape[-1]}"
+        )
     return torch().as_tensor(basis.matrix[:, 0], dtype=held.dtype, device=held.device)
 
 

@@ -44,7 +44,7 @@ def steer(
     along: tuple[str | Site, Any],
     doses: Sequence[float],
     metric: Any,
-    aside: Aside | None,
+    aside: Aside | None = None,
 ) -> EffectTable:
     r"""Add doses of a direction to an activation: response of a metric, and side effects.
 

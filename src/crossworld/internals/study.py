@@ -114,6 +114,8 @@ class PatchStudy:
         if self.source not in SOURCES:
             raise SpecError.unknown("source", str(self.source), SOURCES)
         pairs = Pairs.of(self.pairs, getattr(self.subject, "tokenizer", None))
+        if self.noise is not None and not isinstance(self.noise, Noise):
+            raise SpecError(f"noise is Noise('embed @ subject'), got {self.noise!r}")
         if self.noise is not None:
             pairs = self.noise.pairs(pairs)
         found = measure(self.metric)
@@ -179,7 +181,13 @@ class PatchStudy:
         return Source(self.source, source.level)
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Raise DesignError for cells that cannot be run."""
+        """Raise DesignError for cells that cannot be run, or means that have no interval."""
+        if np.unique(self.clusters()).size < 2:
+            what = "there is one pair" if len(self) == 1 else "all pairs share one cluster"
+            raise DesignError(
+                f"intervals are over independent pairs, and {what}; give more, or take the numbers "
+                "alone: xw.Patch().scores(study, cells).values"
+            )
         for cell in cells:
             forced = self.forced(cell)
             levels = {forced.level, *(s.level for _, s in forced.writes if s.kind == "level")}
@@ -219,7 +227,10 @@ class PatchStudy:
         layers = len(self.subject.layout.blocks)
         network = f"a network of {layers} layers" if layers else "a network"
         how = "clean -> clean with noise" if self.noise is not None else "clean -> corrupt"
-        return f"{len(self):,} pairs, {how}, {held.name}{at} of {network}; sites: {told or 'none'}"
+        strange = self.pairs.strange
+        odd = f"; {strange} inputs hold text that the tokenizer does not know" if strange else ""
+        what = f"{held.name}{at} of {network}; sites: {told or 'none'}"
+        return f"{len(self):,} pairs, {how}, {what}{odd}"
 
     def spec(self) -> dict[str, Any]:
         """Return the ``[study]`` table that builds this study from its files."""

@@ -114,9 +114,20 @@ class TorchSubject:
                 f"a subject is a torch module, got a {type(self.model).__name__}; objects of "
                 "TransformerLens, nnsight and pyvene are taken by crossworld.interop.networks"
             )
+        for name, basis in self.bases.items():
+            if not hasattr(basis, "read") or not hasattr(basis, "write"):
+                raise DesignError(
+                    f"the basis {name!r} is a Subspace or a Feature, got a {type(basis).__name__}; "
+                    "wrap directions: xw.Subspace(matrix), one column each"
+                )
         if self.blocks is not None and self.blocks not in dict(self.model.named_modules()):
             known = [n for n, _ in self.model.named_modules() if n]
             raise DesignError(f"there is no module {self.blocks!r}. {hint(self.blocks, known)}")
+        if self.blocks is not None and not hasattr(
+            self.model.get_submodule(self.blocks), "__len__"
+        ):
+            kind = type(self.model.get_submodule(self.blocks)).__name__
+            raise DesignError(f"blocks names a list of blocks, {self.blocks!r} is a {kind}")
 
     @classmethod
     def load(cls, folder: str | Path) -> TorchSubject:
@@ -211,7 +222,10 @@ class TorchSubject:
         EstimationError
             If a site was not reached, or more than once.
         """
-        session = Session(self, batch, tuple(read), dict(write or {}), grad)
+        sites = tuple(_site(s) for s in read)
+        writes = {_site(s): value for s, value in (write or {}).items()}
+        session = Session(self, batch, sites, writes, grad)
+        last = last and not any(map(_behind_blocks, (*sites, *writes)))
         context = nullcontext() if grad else torch().no_grad()
         with context, evaluating(self.model), session.attached():
             output = self.forward(batch, last=last, options=options)
@@ -226,10 +240,38 @@ class TorchSubject:
         inputs = _moved(batch.inputs, self.device)
         kwargs.update(options or {})
         named = isinstance(inputs, Mapping)
-        found = self.model(**inputs, **kwargs) if named else self.model(inputs, **kwargs)
+        try:
+            found = self.model(**inputs, **kwargs) if named else self.model(inputs, **kwargs)
+        except IndexError as error:
+            raise DesignError(_not_looked_up(self, batch, error)) from error
         if hasattr(found, "logits"):
             return found.logits
         return found[0] if isinstance(found, tuple) else found
+
+
+def _not_looked_up(subject: TorchSubject, batch: Batch, error: IndexError) -> str:
+    """Say why inputs may not be found in the tables of a network."""
+    inputs = batch.inputs
+    ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else inputs
+    told = f"these inputs have {batch.length} tokens"
+    if ids is not None and not ids.is_floating_point():
+        told += f", ids {int(ids.min())} to {int(ids.max())}"
+    embed = subject.layout.embed
+    rows = None if embed is None else getattr(subject.modules[embed], "num_embeddings", None)
+    has = "" if rows is None else f"; its embedding has {rows} rows"
+    return (
+        f"the network looks up what it does not have ({error}): {told}{has}. A token that it does "
+        "not know, or more tokens than it has positions for"
+    )
+
+
+def _site(given: Site | str) -> Site:
+    return given if isinstance(given, Site) else Site.parse(given)
+
+
+def _behind_blocks(site: Site) -> bool:
+    """Whether a site may be at one of the positions that are left out for the last one's logits."""
+    return site.position is not None and site.layer is None and site.where != "embed"
 
 
 def _options(model: Any, batch: Batch, last: bool) -> dict[str, Any]:
@@ -243,8 +285,20 @@ def _options(model: Any, batch: Batch, last: bool) -> dict[str, Any]:
     mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
     if mask is not None and "position_ids" in takes and "position_ids" not in batch.inputs:
         device = next(model.parameters()).device
-        found["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0).to(device)
+        found["position_ids"] = _positions(model, mask).to(device)
     return found
+
+
+def _positions(model: Any, mask: Any) -> Any:
+    """Positions of tokens among the real ones, from 0; where a table has a row for pads, after it.
+
+    RoBERTa and its kin count from the row after that of pads.
+    """
+    real = (mask > 0).long()
+    for name, module in model.named_modules():
+        if "position" in name and getattr(module, "padding_idx", None) is not None:
+            return real.cumsum(-1) * real + module.padding_idx
+    return (real.cumsum(-1) - 1).clamp(min=0)
 
 
 def _moved(inputs: Any, device: Any) -> Any:

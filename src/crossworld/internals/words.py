@@ -49,7 +49,25 @@ class Words:
                 f"the {what}, {given!r}, is {len(ids)} tokens; a metric on logits needs one: its "
                 "first token, or a text with or without the leading space"
             )
+        if self._is_unknown(ids[0], given):
+            raise DesignError(
+                f"the {what}, {given!r}, is no token of this tokenizer, which reads it as "
+                f"{self.tokenizer.unk_token!r}"
+            )
         return int(ids[0])
+
+    def _is_unknown(self, token: int, text: str) -> bool:
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        is_end = unknown == getattr(self.tokenizer, "eos_token_id", None)  # GPT-2 has no other
+        return bool(token == unknown and text != self.tokenizer.unk_token and not is_end)
+
+    def strange(self, given: Any, ids: Input) -> bool:
+        """Whether a text has a part that the tokenizer does not know."""
+        if not isinstance(given, str) or self.tokenizer is None:
+            return False
+        return any(self._is_unknown(int(token), given) for token in set(ids.tolist())) and (
+            self.tokenizer.unk_token not in given
+        )
 
     def spans(self, row: Mapping[str, Any], at: int) -> tuple[dict[str, Span], dict[str, Span]]:
         """Named spans of both inputs of a pair."""
@@ -75,9 +93,11 @@ class Words:
             if (
                 len(given) != 2
                 or not all(isinstance(v, int) for v in given)
-                or given[0] >= given[1]
+                or not 0 <= given[0] < given[1]
             ):
-                raise DesignError(f"the {what} is [start, stop] in tokens, got {given!r}")
+                raise DesignError(
+                    f"the {what} is [start, stop] in tokens with 0 <= start < stop, got {given!r}"
+                )
             return int(given[0]), int(given[1])
         if not isinstance(text, str) or not isinstance(given, str) or not given:
             raise DesignError(f"the {what} is text inside text, or [start, stop]; got {given!r}")
@@ -92,12 +112,22 @@ class Words:
         try:
             offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         except (NotImplementedError, TypeError, KeyError):
-            before = len(tokenizer(text[:start])["input_ids"])
-            return before, len(tokenizer(text[:stop])["input_ids"])
+            return self._counted(text, start, stop)
         inside = [i for i, (low, high) in enumerate(offsets) if low < stop and high > start]
         if not inside:
             raise DesignError(f"the {what} has no token of its own in {text[:80]!r}")
         return inside[0], inside[-1] + 1
+
+    def _counted(self, text: str, start: int, stop: int) -> Span:
+        """Span by the number of tokens before it, after those that the tokenizer puts in front."""
+
+        def ids(part: str) -> list[int]:
+            return list(self.tokenizer(part, add_special_tokens=False)["input_ids"])
+
+        whole, plain = list(self.tokenizer(text)["input_ids"]), ids(text)
+        ahead = (i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+        extra = next(ahead, 0)
+        return extra + len(ids(text[:start])), extra + len(ids(text[:stop]))
 
     def _needed(self, what: str) -> Any:
         if self.tokenizer is None:

@@ -150,6 +150,8 @@ def test_a_search_refuses_what_it_cannot_do(planted) -> None:
         align(planted.subject, planted.task, site="hidden[s]", **go)
     with pytest.raises(DesignError, match="do not fit in a site of 8"):
         align(planted.subject, planted.task, site="hidden", **{**go, "method": DAS(size=9)})
+    with pytest.raises(SpecError, match=r"method is DAS\(...\) or BoundlessDAS"):
+        align(planted.subject, planted.task, site="hidden", **{**go, "method": "das"})
     with pytest.raises(DesignError, match="too few"):
         align(planted.subject, planted.task, site="hidden", **{**go, "train": train[:1]})
     other = planted.rival({"s": lambda a: a, "k": lambda c: c, "out": lambda s, k: s & k})

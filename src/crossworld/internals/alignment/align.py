@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crossworld.errors import DesignError
+from crossworld.errors import DesignError, SpecError
 from crossworld.internals.alignment.illusion import Illusion
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy
 from crossworld.internals.alignment.problem import Candidate, problem
@@ -125,6 +125,8 @@ def align(
     search would differ. Compare ``starts``, and the controls of `alignment_controls`.
     """
     chosen = DAS() if method is None else method
+    if isinstance(chosen, type) or not hasattr(chosen, "search"):
+        raise SpecError(f"method is DAS(...) or BoundlessDAS(...), got {method!r}")
     where = Site.parse(site) if isinstance(site, str) else site
     unknown = {v for p in test for v in p.variables} - {v for p in train for v in p.variables}
     if unknown:
