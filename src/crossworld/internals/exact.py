@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +42,19 @@ def edge_effects(
 
 
 def rewired(
-    frame: Frame, wiring: Wiring, reference: Tape, kept: Any, *, level: int = 0
+    frame: Frame,
+    wiring: Wiring,
+    reference: Tape,
+    kept: Any,
+    *,
+    level: int = 0,
+    given: Mapping[int, Any] | None = None,
 ) -> NDArray[np.float64]:
-    """Metric of a frame's pairs with all edges cut that are not kept, (b,)."""
-    network = Rewired(frame.network, wiring, kept, reference)
+    """Metric of a frame's pairs with all edges cut that are not kept, (b,).
+
+    ``given`` holds what some readers get, whatever arrives.
+    """
+    network = Rewired(frame.network, wiring, kept, reference, given or {})
     batch = frame.batches[level]
     output = network.run(batch, base=frame.base[level], last=frame.last)
     found: NDArray[np.float64] = frame.score(output, batch).double().cpu().numpy()

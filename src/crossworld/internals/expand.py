@@ -1,4 +1,4 @@
-"""All sites that a pattern stands for, in the order of the network."""
+"""All sites that patterns stand for: in the order asked, those of one by layer and number."""
 
 from __future__ import annotations
 

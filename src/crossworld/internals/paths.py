@@ -21,12 +21,14 @@ from crossworld.internals.edges import Reference
 from crossworld.internals.edgescores import Edge
 from crossworld.internals.exact import rewired
 from crossworld.internals.frames import Frame, check_aligned, frames, wiring_of
+from crossworld.internals.receivers import Receivers
 from crossworld.internals.search import prune
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import Tape
 from crossworld.internals.wiring import LOGITS, Wiring
 
 Tensor = Any
+CARRY = ("receivers", "paths", "edges")
 
 
 @final
@@ -34,24 +36,28 @@ Tensor = Any
 class PathPatch:
     r"""Effects along edges of the residual stream, by running them.
 
-    ``receivers`` (path patching): every edge :math:`u \to v` hands reader v what u writes under the
-    corrupt input, the rest of the stream is the clean one,
+    ``receivers`` (path patching): the readers of the edges get their stream of the clean input with
+    what their senders write under the corrupt one in it,
 
-    .. math:: \mathrm{in}_v = \mathrm{stream}(x) + \sum_{u \in E(v)} (c_u(x') - c_u(x)),
+    .. math:: \mathrm{in}_v = \mathrm{stream}_v(x) + \sum_{u \in E(v)} (c_u(x') - c_u(x)),
 
-    and everything behind v responds. With ``mlps="recomputed"`` the MLPs between sender and reader
-    respond to the sender too and pass that on to the readers (and to nobody else), as in the code
-    of Wang et al.; ``frozen`` leaves them as they are: the direct edge alone. These are different
-    effects.
+    and everything that is no such reader responds. A reader does not respond to another one. With
+    ``mlps="recomputed"`` the MLPs between sender and reader respond to the sender too and pass that
+    on to the readers (and to nobody else), as in the code of Wang et al.; ``frozen`` leaves them as
+    they are: the direct edge alone. These are different effects.
 
     ``paths``: the edges are whole paths from the input to the logits. Along them travels what the
     corrupt input gives, everything off them is as under the clean input: the path-specific effect
     of Pearl and of Avin et al.
 
+    ``edges``: along the edges travels what their senders write under the corrupt input, along all
+    others what their senders write in this very run, so readers respond to one another. All edges
+    out of one sender together are the effect of patching that sender.
+
     Parameters
     ----------
     carry
-        ``receivers`` or ``paths``.
+        ``receivers``, ``paths`` or ``edges``.
     mlps
         With ``receivers``: ``frozen`` or ``recomputed``.
     batch_size
@@ -65,7 +71,8 @@ class PathPatch:
     References
     ----------
     Wang et al. (2023). Interpretability in the wild. Goldowsky-Dill et al. (2023). Localizing model
-    behavior with path patching. Avin, Shpitser and Pearl (2005).
+    behavior with path patching. Avin, Shpitser and Pearl (2005). Shpitser and Tchetgen Tchetgen
+    (2016), on interventions on edges.
 
     Examples
     --------
@@ -73,17 +80,19 @@ class PathPatch:
     'paths'
     """
 
-    carry: Literal["receivers", "paths"] = "receivers"
+    carry: Literal["receivers", "paths", "edges"] = "receivers"
     mlps: Literal["frozen", "recomputed"] = "frozen"
     batch_size: int = 8
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, known in (("carry", ("receivers", "paths")), ("mlps", ("frozen", "recomputed"))):
+        for name, known in (("carry", CARRY), ("mlps", ("frozen", "recomputed"))):
             if getattr(self, name) not in known:
                 raise SpecError.unknown(f"{name} of PathPatch", str(getattr(self, name)), known)
-        if self.carry == "paths" and self.mlps != "frozen":
-            raise SpecError("with carry='paths' name the edges through MLPs; mlps is for receivers")
+        if self.carry != "receivers" and self.mlps != "frozen":
+            raise SpecError(
+                f"with carry={self.carry!r} name the edges through MLPs; mlps is for receivers"
+            )
 
     def effects(
         self,
@@ -131,7 +140,13 @@ class PathPatch:
             tapes = {level: Reference.other(frame, wiring, level) for level in (0, 1)}
             whole = mask(wiring)
             columns = [rewired(frame, wiring, tapes[1], whole, level=level) for level in (0, 1)]
-            columns += [self._run(frame, wiring, tapes, held) for held in edges.values()]
+            receivers = Receivers(frame, wiring, tapes) if self.carry == "receivers" else None
+            for held in edges.values():
+                chosen = _chosen(wiring, held)
+                columns.append(
+                    self._run(frame, wiring, tapes, chosen) if receivers is None
+                    else receivers.patched(chosen, recomputed=self.mlps == "recomputed")
+                )  # fmt: skip
             values[frame.at] += np.stack(columns, axis=1) / frame.draws
             if self.progress is not None:
                 self.progress(done * self.batch_size, len(study) * frame.draws)
@@ -140,23 +155,17 @@ class PathPatch:
         cells = (Y(0), Y(1), *(Y(0, **{name: 1}) for name in edges))
         return Scores(values, cells, study.clusters())
 
-    def _run(
-        self, frame: Frame, wiring: Wiring, tapes: Mapping[int, Tape], edges: Sequence[Edge]
-    ) -> Any:
-        chosen = _chosen(wiring, edges)
-        if self.carry == "paths":
-            live = torch().as_tensor(prune(chosen.numpy(), wiring.readers))
-            if bool((live != chosen).any()):
-                u, v = np.argwhere((chosen & ~live).numpy())[0]
-                raise DesignError(
-                    f"{wiring.senders[u]} -> {wiring.readers[v].name} lies on no path of these "
-                    f"edges from the input to the {LOGITS}; name the whole path"
-                )
-            return rewired(frame, wiring, tapes[0], live, level=1)
-        kept, reference = mask(wiring) & ~chosen, tapes[1]
-        if self.mlps == "recomputed":
-            kept, reference = _through_mlps(wiring, chosen, tapes)
-        return rewired(frame, wiring, reference, kept)
+    def _run(self, frame: Frame, wiring: Wiring, tapes: Mapping[int, Tape], chosen: Tensor) -> Any:
+        if self.carry == "edges":
+            return rewired(frame, wiring, tapes[1], mask(wiring) & ~chosen)
+        live = torch().as_tensor(prune(chosen.numpy(), wiring.readers))
+        if bool((live != chosen).any()):
+            u, v = np.argwhere((chosen & ~live).numpy())[0]
+            raise DesignError(
+                f"{wiring.senders[u]} -> {wiring.readers[v].name} lies on no path of these "
+                f"edges from the input to the {LOGITS}; name the whole path"
+            )
+        return rewired(frame, wiring, tapes[0], live, level=1)
 
 
 def _chosen(wiring: Wiring, edges: Sequence[Edge]) -> Tensor:
@@ -167,49 +176,3 @@ def _chosen(wiring: Wiring, edges: Sequence[Edge]) -> Tensor:
             raise DesignError(f"there is no edge {edge}: its sender is not before its reader")
         found[u, v] = True
     return found
-
-
-def _through_mlps(wiring: Wiring, chosen: Tensor, tapes: Mapping[int, Tape]) -> tuple[Tensor, Tape]:
-    """Let MLPs between senders and readers respond, for those readers alone."""
-    real = mask(wiring)
-    senders = chosen.any(1).nonzero().flatten().tolist()
-    readers = chosen.any(0).nonzero().flatten().tolist()
-    feeds = [(r.owner[0], v) for v, r in enumerate(wiring.readers)
-             if r.name.endswith((".mlp", ".mixer"))]  # fmt: skip
-    between = [
-        (s, v) for s, v in feeds
-        if any(real[u, v] for u in senders) and any(real[s, r] for r in readers)
-    ]  # fmt: skip
-    twice = [wiring.senders[s] for s, _ in between if s in senders]
-    if twice:
-        raise DesignError(
-            f"{twice[0]} is a sender and lies between another sender and a reader; patch them one "
-            "by one, or with mlps='frozen'"
-        )
-    for r in readers:
-        for other_u in senders:
-            if not chosen[other_u, r]:
-                raise DesignError(
-                    "with mlps='recomputed' every sender reaches every reader through the MLPs; "
-                    f"name the edge {wiring.senders[other_u]} -> {wiring.readers[r].name} too, or "
-                    "patch them one by one"
-                )
-    kept = real.clone()
-    for u in senders:
-        kept[u, readers] = False
-        kept[u, [v for _, v in between]] = False
-    for s, _ in between:
-        kept[s] = False
-        kept[s, readers] = True
-        kept[s, [v for _, v in between]] = True
-    kept &= real
-    return kept, mixed(wiring, tapes[0], tapes[1], {s for s, _ in between})
-
-
-def mixed(wiring: Wiring, clean: Tape, corrupt: Tape, from_clean: set[int]) -> Tape:
-    """What MLPs of a set write under the clean input, and everybody else under the corrupt one."""
-    feeds = tuple(
-        c if wiring.feeds_at[i] in from_clean else x
-        for i, (c, x) in enumerate(zip(clean.feeds, corrupt.feeds, strict=True))
-    )
-    return Tape(corrupt.entry, corrupt.heads, feeds)

@@ -9,7 +9,7 @@ senders whose edge to the reader is cut contribute what they wrote in the refere
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from crossworld.internals.backend import torch
@@ -35,12 +35,15 @@ class Rewired:
         Which edges carry this run, bool (senders, readers).
     reference
         What senders wrote in the reference run.
+    given
+        What some readers get, (B, T, d) by their position, whatever their senders write.
     """
 
     subject: TorchSubject
     wiring: Wiring
     kept: Tensor
     reference: Tape
+    given: Mapping[int, Tensor] = field(default_factory=dict)
 
     def run(
         self, batch: Batch, *, base: Mapping[Site, Any] | None = None, last: bool = False
@@ -104,11 +107,19 @@ class _Flow:
         """What some readers get, (readers, B, T, d)."""
         weights = self.cut[list(self.rows)][:, readers].T.to(stream)
         change = torch().einsum("rs,sbtd->rbtd", weights, self.gaps)
-        return change.add_(stream)
+        found = change.add_(stream)
+        for row, reader in enumerate(readers):
+            if reader in self.held.given:
+                found[row] = self.held.given[reader]
+        return found
+
+    def _own(self, reader: int) -> bool:
+        """Whether a reader gets another stream than the one that is there."""
+        return reader in self.held.given or bool(self.cut[:, reader].any())
 
     def _mixed(self, reader: int) -> Callable[[Tensor], Tensor]:
         def mixed(present: Tensor) -> Tensor:
-            if not bool(self.cut[:, reader].any()):
+            if not self._own(reader):
                 return present
             return self.streams_of(present, [reader])[0]
 
@@ -123,7 +134,7 @@ class _Flow:
         at = readers.start
         for path, columns in zip(stage.projections, stage.columns, strict=True):
             for row in columns:
-                if bool(self.cut[:, at].any()):
+                if self._own(at):
                     found.setdefault(path, []).append((at, row))
                 at += 1
         return [(Site(path), self._project(stage, path, todo)) for path, todo in found.items()]
@@ -202,7 +213,7 @@ class _Flow:
         norm = None if stage.feed_norm is None else self.held.subject.modules[stage.feed_norm]
 
         def through(present: Tensor) -> Tensor:
-            if not bool(self.cut[:, reader].any()):
+            if not self._own(reader):
                 return present
             given = self.streams_of(self.streams[stage.index], [reader])[0]
             return given if norm is None else norm.forward(given)

@@ -18,6 +18,22 @@ from crossworld.core.regime import ALL
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError
 
+REST = "(other sites)"
+
+
+class Unordered(tuple[tuple[str, ...], ...]):
+    """Mediators of which nobody knows which comes before which."""
+
+    __slots__ = ()
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            raise DesignError(
+                "saved scores do not say in which order the network reaches its sites, so pse "
+                "cannot be asked of them; ask for its two cells: Y(1, ...) - Y(1, ...)"
+            )
+        return super().__getitem__(at)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedStudy:
@@ -44,9 +60,12 @@ class SavedStudy:
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the mediators that the cells mention."""
+        """Names of the mediators that the cells mention, in no order that counts, and the rest.
+
+        Cells may leave some unmentioned, so that those mentioned are never taken for all.
+        """
         names = [key for cell in self.held.cells for key, _ in cell.regimes if key != ALL]
-        return tuple((name,) for name in dict.fromkeys(names)) or (("sites",),)
+        return Unordered((name,) for name in dict.fromkeys([*names, REST]))
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raise DesignError naming cells that were not scored."""

@@ -56,7 +56,8 @@ class PatchStudy:
     The treatment is which input runs (0 clean, 1 corrupt), the mediators are activations at sites,
     the outcome is a metric of the output. In a cell :math:`Y(a, M(b))` the input of level
     :math:`a` runs with the sites set to what they hold when the input of level :math:`b` runs by
-    itself; a cell that names one site sets that site alone, and the others respond.
+    itself; a cell that names one site sets that site alone, and the others respond. Sites are
+    ordered by when a pass reaches them; path-specific effects (`PSE`) follow that order.
 
     Parameters
     ----------
@@ -104,6 +105,7 @@ class PatchStudy:
     noise: Noise | None = None
     units: Ints | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    _blocks: list[tuple[str, ...]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not hasattr(self.subject, "run") or not hasattr(self.subject, "sites"):
@@ -141,12 +143,26 @@ class PatchStudy:
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the sites in the order of the network; those of one place act jointly."""
-        groups: dict[Any, list[str]] = {}
+        """Names of the sites in the order in which a pass reaches them.
+
+        Those of one place act jointly.
+        """
+        if self._blocks or not self.sites:
+            return tuple(self._blocks)
+        groups: dict[Any, list[Site]] = {}
         for site in self.sites:
-            port = self.subject.port(site)
-            groups.setdefault((site.layer, port.path, port.end), []).append(str(site))
-        return tuple(tuple(names) for names in groups.values())
+            groups.setdefault(self.subject.port(site).plug, []).append(site)
+        first = [held[0] for held in groups.values()]
+        order = list(groups) if len(first) < 2 else self._reached(first)
+        self._blocks.extend(tuple(str(s) for s in groups[plug]) for plug in order)
+        return tuple(self._blocks)
+
+    def _reached(self, places: Sequence[Site]) -> list[tuple[str, str]]:
+        """Plugs of some sites in the order in which one input reaches them."""
+        assert self.units is not None
+        batch = self.pairs.batch(self.units[:1], self.pairs.levels[0])
+        run = self.subject.run(batch, read=places, last=True)
+        return [self.subject.port(site).plug for site in run.values]
 
     def forced(self, cell: Cell) -> Forced:
         """What is run for a cell.

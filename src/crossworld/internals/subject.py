@@ -30,7 +30,8 @@ class Run:
     output
         Logits (B, T, V), or whatever the network returns.
     values
-        Activations at the sites that were read: (B, k, d), with positions; else as they are.
+        Activations at the sites that were read, in the order in which the pass reached them:
+        (B, k, d), with positions; else as they are.
     whole
         With gradients: the whole tensor of every plug, to differentiate with respect to.
     """
@@ -166,7 +167,7 @@ class TorchSubject:
         return torch().device("cpu") if first is None else first.device
 
     def sites(self, *patterns: str | Site, length: int | None = None) -> tuple[Site, ...]:
-        """All sites that patterns stand for, in the order of the network.
+        """All sites that patterns stand for, pattern by pattern.
 
         Parameters
         ----------
