@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -35,6 +36,7 @@ def two_sided(statistic: float, df: float = math.inf) -> float:
     return min(max(1.0 - inside, 0.0), 1.0)
 
 
+@lru_cache(maxsize=1024)
 def critical(level: float, df: float = math.inf) -> float:
     """Return the value that ``|T|`` stays under with probability ``level``."""
     z = _NORMAL.inv_cdf(0.5 + level / 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,8 +14,10 @@ from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Expr, Y
 from crossworld.core.protocols import Inference, Progress
 from crossworld.core.scores import Scores
-from crossworld.core.table import EffectTable
-from crossworld.errors import DesignError, EstimationError, SpecError
+from crossworld.core.table import Effect, EffectTable
+from crossworld.errors import DesignError, EstimationError, RatioWarning, SpecError
+from crossworld.infer.absolute import absolute, projected
+from crossworld.infer.multiplier import METHOD, Multiplier
 from crossworld.internals.backend import torch
 from crossworld.internals.circuit import Circuit
 from crossworld.internals.edges import Reference, check_source
@@ -26,6 +29,7 @@ from crossworld.internals.wiring import INPUT, Wiring
 
 MIB = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MODEL, EMPTY = "model", "empty"
+SINGLE = 1e-6  # spread beside that of the whole effect that is rounding in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +259,12 @@ def circuit_curve(
 
     by trapezoids over the fractions k of edges, as in the benchmark's code (a circuit that is
     always faithful has CPR .999). Rows: ``faithfulness[k]``, ``cpr``, ``cmd``. The intervals are
-    Fieller's, over pairs; those of ``cmd`` take the signs of :math:`1 - f` as they are estimated,
-    which is right to first order unless some f is within error of 1, where ``cmd`` is also biased
-    upwards.
+    Fieller's, over pairs.
+
+    Where some f is within error of 1, ``cmd`` is too large on average and its interval allows for
+    both signs of :math:`1 - f` (`infer.absolute`), whatever the inference; with `Multiplier` it is
+    what the band over the faithfulnesses allows. Its p value tests that all f are 1 (Bonferroni),
+    its standard error takes the signs as they are estimated.
 
     Parameters
     ----------
@@ -286,21 +293,50 @@ def circuit_curve(
     gap = means[str(Y(MODEL))] - means[str(Y(EMPTY))]
     if abs(gap) <= 1e-12 * (abs(means[str(Y(MODEL))]) + abs(means[str(Y(EMPTY))])):
         raise EstimationError("the metric is the same with all edges and with none")
-    weights = _trapezoid(np.array(sizes))
+    weights = dict(zip(todo, _trapezoid(np.array(sizes)).tolist(), strict=True))
     up: Expr | None = None
-    off: Expr | None = None
-    asked = []
-    for name, weight in zip(todo, weights, strict=True):
-        sign = float(np.sign((means[str(Y(MODEL))] - means[str(Y(name))]) / gap))
-        up = _plus(up, float(weight) * (Y(name) - Y(EMPTY)))
-        off = _plus(off, float(weight) * sign * (Y(MODEL) - Y(name)))
-        asked.append(Estimand(f"faithfulness[{name}]", _normalised(name)))
+    for name, weight in weights.items():
+        up = _plus(up, weight * (Y(name) - Y(EMPTY)))
     assert up is not None
-    assert off is not None
-    asked += [Estimand("cpr", up / (Y(MODEL) - Y(EMPTY))),
-              Estimand("cmd", off / (Y(MODEL) - Y(EMPTY)))]  # fmt: skip
+    asked = [Estimand(f"faithfulness[{name}]", _normalised(name)) for name in todo]
+    table = how.table(cells, [*asked, Estimand("cpr", up / (Y(MODEL) - Y(EMPTY)))])
     told = {"edges": {name: len(c) for name, c in todo.items()}, "of": whole, "search": search}
-    return _told(how.table(cells, asked), {"curve": told})
+    return _told(_with_cmd(table, cells, weights, how), {"curve": told})
+
+
+def _with_cmd(
+    table: EffectTable, cells: Scores, weights: Mapping[str, float], how: CircuitRun
+) -> EffectTable:
+    """Add the area between the curve and 1, with an interval that holds where they meet."""
+    gap = cells.mean(Y(MODEL)) - cells.mean(Y(EMPTY))
+    terms = [w * (cells.mean(Y(MODEL)) - cells.mean(Y(name))) for name, w in weights.items()]
+    off: Expr | None = None
+    for (name, weight), term in zip(weights.items(), terms, strict=True):
+        sign = float(np.sign(term.value / gap.value))
+        off = _plus(off, weight * sign * (Y(MODEL) - Y(name)))
+    assert off is not None
+    asked = Estimand("cmd", off / (Y(MODEL) - Y(EMPTY)))
+    area = asked.expr.evaluate(cells.mean)
+    if isinstance(how.inference, Multiplier):
+        band = [table[f"faithfulness[{name}]"] for name in weights]
+        sides = [(r.conf_low, r.conf_high) for r in band]
+        found = projected(sides, list(weights.values()), centre=1.0)
+        method = METHOD
+    else:
+        found, method = absolute(terms, gap, how.level), "fieller"
+    tests = [t.p_value() for t in terms if t.std_error > SINGLE * gap.std_error]
+    p_value = min(1.0, len(tests) * min(tests)) if tests else None
+    row = Effect("cmd", area.value, area.std_error, found.low, found.high, p_value, method)
+    warned = [] if found.reason is None else [f"cmd: {found.reason}"]
+    for text in warned:
+        warnings.warn(text, RatioWarning, stacklevel=3)
+    told = {"expression": str(asked.expr), "scale": asked.scale, "null": asked.null}
+    more = {
+        "warnings": [*table.diagnostics["warnings"], *warned],
+        "expressions": {**table.diagnostics["expressions"], "cmd": told},
+    }
+    rows, estimands = (*table.rows, row), (*table.estimands, asked)
+    return _told(replace(table, rows=rows, estimands=estimands), more)
 
 
 def _plus(total: Expr | None, term: Expr) -> Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,7 @@ import numpy as np
 from crossworld.core.estimand import Estimand
 from crossworld.core.estimate import Estimate
 from crossworld.core.expression import Y
-from crossworld.core.scores import Scores
-from crossworld.core.student import critical
+from crossworld.core.student import critical, two_sided
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.infer.fieller import fieller
@@ -112,6 +112,46 @@ class CircuitTask:
     chance: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The difference of two independent estimates.
+
+    Parameters
+    ----------
+    value, std_error
+        As of any estimate.
+    df
+        Welch's degrees of freedom, infinite when neither estimate has clusters.
+    """
+
+    value: float
+    std_error: float
+    df: float
+
+    @classmethod
+    def of(cls, one: Estimate, other: Estimate) -> Gap:
+        """Subtract; variances add.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> u = np.array([-1.0, 1.0] * 8)
+        >>> gap = Gap.of(Estimate(3.0, u, np.arange(16)), Estimate(1.0, 0.1 * u, np.arange(16)))
+        >>> gap.value, round(gap.std_error, 3), round(gap.df, 1)  # the noisy one decides
+        (2.0, 0.259, 15.3)
+        """
+        parts = [(e.std_error**2, e.df) for e in (one, other)]
+        total = sum(v for v, _ in parts)
+        spread = sum(v * v / df for v, df in parts)
+        df = total * total / spread if spread > 0.0 else math.inf
+        return cls(one.value - other.value, math.sqrt(total), df)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Student's interval."""
+        half = critical(level, self.df) * self.std_error
+        return self.value - half, self.value + half
+
+
 def selectivity(
     circuits: Mapping[str, Circuit],
     tasks: Mapping[str, CircuitTask],
@@ -125,7 +165,8 @@ def selectivity(
     .. math:: L_{C,t} = \frac{m_t(M) - m_t(M \setminus C)}{m_t(M) - \mathrm{chance}_t}
 
     Rows: ``lost[C on t]`` with Fieller's set, and for every circuit and couple of tasks
-    ``selective[C: t - s]``, the difference of two shares by the delta method. A double
+    ``selective[C: t - s]``, the difference of two shares by the delta method with Welch's degrees
+    of freedom, as the tasks may have different numbers of pairs. A double
     dissociation is one circuit whose difference is above 0 and another whose difference is below
     0 for the same tasks; ``diagnostics["double_dissociations"]`` lists those where both intervals
     say so.
@@ -145,11 +186,10 @@ def selectivity(
     same_network(list(circuits.values()))
     without = {name: circuit.complement() for name, circuit in circuits.items()}
     scored = {t: how.scores(task.study, without) for t, task in tasks.items()}
-    pooled = _pooled(scored)
     rows, shares, told = [], {}, []
     for c in circuits:
         for t, task in tasks.items():
-            whole, left = pooled[t][MODEL], pooled[t][c]
+            whole, left = scored[t].mean(Y(MODEL)), scored[t].mean(Y(c))
             lost, above = whole - left, whole - task.chance
             if above.value == 0.0:
                 raise EstimationError(f"the network is exactly at chance on the task {t!r}")
@@ -162,13 +202,14 @@ def selectivity(
             if found.reason is not None:
                 told.append(f"lost[{c} on {t}]: {found.reason}; the network may be at chance")
     differences = {
-        (c, t, s): shares[c, t] - shares[c, s]
+        (c, t, s): Gap.of(shares[c, t], shares[c, s])
         for c in circuits for i, t in enumerate(tasks) for s in list(tasks)[i + 1 :]
     }  # fmt: skip
-    for (c, t, s), one in differences.items():
-        low, high = one.interval(how.level)
-        rows.append(Effect(f"selective[{c}: {t} - {s}]", one.value, one.std_error, low, high,
-                           _p(one), "wald"))  # fmt: skip
+    for (c, t, s), gap in differences.items():
+        low, high = gap.interval(how.level)
+        p_value = two_sided(gap.value / gap.std_error, gap.df) if gap.std_error > 0 else None
+        rows.append(Effect(f"selective[{c}: {t} - {s}]", gap.value, gap.std_error, low, high,
+                           p_value, "wald"))  # fmt: skip
     double = _double(differences, list(circuits), how.level)
     n = sum(len(s) for s in scored.values())
     heading = [f"{len(circuits)} circuits on {len(tasks)} tasks, {n:,} pairs"]
@@ -185,47 +226,18 @@ def _p(one: Estimate) -> float | None:
 
 
 def _double(
-    differences: Mapping[tuple[str, str, str], Estimate], circuits: Sequence[str], level: float
+    differences: Mapping[tuple[str, str, str], Gap], circuits: Sequence[str], level: float
 ) -> list[dict[str, Any]]:
     """Couples of circuits and tasks whose differences lie on either side of 0."""
-    found = []
-    for (c, t, s), one in differences.items():
-        half = critical(level, one.df) * one.std_error
-        if one.value - half <= 0:
-            continue
-        for other in circuits:
-            two = differences[other, t, s]
-            if other != c and two.value + critical(level, two.df) * two.std_error < 0:
-                found.append({"circuits": [c, other], "tasks": [t, s]})
-        # the mirrored case is found when the loop comes to the other circuit
-    return found
-
-
-def _pooled(scored: Mapping[str, Scores]) -> dict[str, dict[str, Estimate]]:
-    """Estimates of all tasks over the pairs of all tasks, so that they can be combined."""
-    total = sum(len(s) for s in scored.values())
-    clustered = any(s.cluster is not None for s in scored.values())
-    found: dict[str, dict[str, Estimate]] = {}
-    start = groups = 0
-    spans: dict[str, tuple[int, int]] = {}
-    codes = np.zeros(total, dtype=np.int64)
-    for t, scores in scored.items():
-        stop = start + len(scores)
-        own = np.arange(len(scores)) if scores.cluster is None else scores.cluster
-        codes[start:stop] = own + groups
-        groups += int(own.max()) + 1
-        spans[t] = (start, stop)
-        start = stop
-    for t, scores in scored.items():
-        low, high = spans[t]
-        found[t] = {}
-        for cell in scores.cells:
-            one = scores.mean(cell)
-            influence = np.zeros(total)
-            influence[low:high] = one.influence * (total / len(scores))
-            name = str(cell.treatment)
-            found[t][name] = Estimate(one.value, influence, codes if clustered else None)
-    return found
+    # the mirrored case is found when the loop comes to the other circuit
+    return [
+        {"circuits": [c, other], "tasks": [t, s]}
+        for (c, t, s), one in differences.items()
+        for other in circuits
+        if other != c
+        and one.interval(level)[0] > 0
+        and differences[other, t, s].interval(level)[1] < 0
+    ]
 
 
 def lost(circuit: Circuit, task: CircuitTask, *, how: CircuitRun | None = None) -> EffectTable:
