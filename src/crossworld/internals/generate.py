@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.table import EffectTable
+from crossworld.decoders import cache_argument
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.causality import is_causal
 from crossworld.internals.gumbel import choose, hindsight
@@ -271,7 +271,8 @@ class _Writer:
         """Logits of the next token over the temperature, (rows, V)."""
         options: dict[str, Any] = {}
         if self.cache is not None:
-            options = {"past_key_values": self.cache, "use_cache": True}
+            name = cache_argument(self.subject.model)
+            options = {str(name): self.cache, "use_cache": True}
         held = self._batch(self.tokens[:, self.seen :])
         write = {**self.fixed, **self.always} if self.seen == 0 else self.always
         output = self.subject.run(held, write=write, last=True, options=options).output
@@ -333,11 +334,10 @@ def _range(positions: Ints) -> str:
 
 def _cache(subject: TorchSubject, always: Mapping[Site, Value], prompt: Ints) -> Any:
     """Return an empty cache, refused where a cached step would not be what the whole text is."""
-    takes = inspect.signature(subject.model.forward).parameters
     config = getattr(subject.model, "config", None)
     held = batch([prompt])
     causal = is_causal(subject, held) if prompt.size > 1 else subject.layout.causal is True
-    if not causal or "past_key_values" not in takes or config is None:
+    if not causal or cache_argument(subject.model) is None or config is None:
         raise DesignError(
             f"{type(subject.model).__name__} keeps no keys and values; leave out cache=True"
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from crossworld.decoders import cache_argument
 from crossworld.internals.backend import torch
 from crossworld.internals.causality import is_causal
 from crossworld.internals.inputs import Batch
@@ -48,7 +49,8 @@ class Prefix:
         """
         takes = inspect.signature(self.model.forward).parameters
         device, length = self.keys[0].device, self.keys[0].shape[2]
-        found: dict[str, Any] = {"past_key_values": self._cache(first, jobs), "use_cache": True}
+        name = str(cache_argument(self.model))
+        found: dict[str, Any] = {name: self._cache(first, jobs), "use_cache": True}
         if "position_ids" in takes:
             found["position_ids"] = torch().arange(first, length, device=device)[None]
         return found
@@ -93,9 +95,8 @@ def cache_for(study: PatchStudy, batch: Batch) -> tuple[Any, dict[str, Any]]:
     """
     subject: Any = study.subject
     model = subject.model
-    takes = inspect.signature(model.forward).parameters
-    config = getattr(model, "config", None)
-    if "past_key_values" not in takes or config is None:
+    name, config = cache_argument(model), getattr(model, "config", None)
+    if name is None or config is None:
         return None, {}
     if batch.length is None or _window(config) < batch.length or batch.length < 2:
         return None, {}
@@ -104,7 +105,7 @@ def cache_for(study: PatchStudy, batch: Batch) -> tuple[Any, dict[str, Any]]:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=config)
-    return cache, {"past_key_values": cache, "use_cache": True}
+    return cache, {name: cache, "use_cache": True}
 
 
 def prefix_of(study: PatchStudy, batch: Batch, cache: Any) -> Prefix | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossworld.decoders import read_on
 from crossworld.errors import DesignError
 
 Array = NDArray[np.float64]
@@ -116,10 +117,9 @@ def write_on(
             feed, cache = torch.tensor([list(texts[k]) for k in group]), None
             going = {k for k in group if room[k] > 0}
             while going:
-                out = model(input_ids=feed, past_key_values=cache, use_cache=True)
-                cache = out.past_key_values
+                seen, cache = read_on(model, feed, cache)
                 last = []
-                for k, logits in zip(group, out.logits[:, -1].double().numpy(), strict=True):
+                for k, logits in zip(group, seen[:, -1].double().numpy(), strict=True):
                     token = draw(k, len(written[k]), logits) if k in going else -1
                     if token < 0:
                         going.discard(k)

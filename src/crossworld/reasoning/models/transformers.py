@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from crossworld.decoders import read_on
 from crossworld.errors import DesignError, MissingExtraError
 from crossworld.reasoning.models.failures import RefusedError
 from crossworld.reasoning.models.forward import end_scores, load
@@ -242,9 +243,8 @@ class TransformersModel:
         feed, cache = torch.tensor([ids]), None
         with torch.inference_mode():
             while len(written) < room:
-                out = model(input_ids=feed, past_key_values=cache, use_cache=True)
-                cache = out.past_key_values
-                logits = out.logits[0, -1].double().numpy()
+                seen, cache = read_on(model, feed, cache)
+                logits = seen[0, -1].double().numpy()
                 noise = self._noise(request, len(written))
                 token = gumbel_argmax(logits, request.temperature, noise)
                 if token in eos:

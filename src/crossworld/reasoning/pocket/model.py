@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from crossworld.decoders import read_on
 from crossworld.errors import MissingExtraError
 from crossworld.reasoning.models.forward import load
 from crossworld.reasoning.models.protocol import Completion, Request
@@ -127,8 +128,8 @@ class PocketReasoner:
         feed, cache = torch.tensor([text.tokens for text in group]), None
         with torch.inference_mode():
             while True:
-                out = model(input_ids=feed, past_key_values=cache, use_cache=True)
-                cache, logits = out.past_key_values, out.logits[:, -1].numpy()
+                seen, cache = read_on(model, feed, cache)
+                logits = seen[:, -1].numpy()
                 last = [
                     tokenizer.pad if text.finish else text.take(row)
                     for text, row in zip(group, logits, strict=True)
