@@ -122,7 +122,7 @@ def chunks(
         key = (recorded.first(study, batch, job.writes), inside)
         groups.setdefault(key, []).append(job)
     for (first, _), held in sorted(groups.items()):
-        rows = recorded.rows(first, memory)
+        rows = recorded.footprint.rows(first, batch.size, memory=memory)
         most = max(1, rows // batch.size)
         held.sort(key=lambda job: recorded.entry(study, job.writes))
         for start in range(0, len(held), most):

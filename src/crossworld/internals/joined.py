@@ -11,6 +11,7 @@ import numpy as np
 
 from crossworld.errors import EstimationError
 from crossworld.internals.backend import torch
+from crossworld.internals.footprint import Footprint
 from crossworld.internals.inputs import Batch
 from crossworld.internals.layout import Block
 from crossworld.internals.metrics import reads_last
@@ -23,8 +24,6 @@ from crossworld.internals.subject import Run
 if TYPE_CHECKING:
     from crossworld.internals.engine import Job
     from crossworld.internals.study import PatchStudy
-
-SHARE = 24  # tensors as wide as the residual stream that one row keeps alive in a block
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +40,15 @@ class Recorded:
         What the network returned.
     last
         Whether that is the last position alone.
+    footprint
+        What a row that joins takes.
     """
 
     stream: tuple[Any, ...]
     prefix: Prefix | None
     output: Any
     last: bool
+    footprint: Footprint
 
     def entry(self, study: PatchStudy, writes: Mapping[Site, Any]) -> int:
         """Block before which a job's row joins; without writes, the middle one."""
@@ -62,14 +64,6 @@ class Recorded:
             return int(self.stream[0].shape[1]) // 2
         starts = [0 if h is None else int(h.min()) for h in held]
         return min(starts)
-
-    def rows(self, first: int, memory: int) -> int:
-        """Rows that fit into memory."""
-        _, length, width = self.stream[0].shape
-        each = (length - first) * width * SHARE * self.stream[0].element_size()
-        if self.prefix is not None:
-            each += self.prefix.bytes_per_row(first)
-        return max(1, int(memory * 2**20 // max(each, 1)))
 
 
 def _entry(study: PatchStudy, site: Site) -> int:
@@ -110,7 +104,8 @@ def natural(
     if any(s.ndim != 3 for s in stream):
         return run, None
     prefix = prefix_of(study, batch, cache)
-    return run, Recorded(stream, prefix, run.output, last)
+    footprint = Footprint.of(study, stream[0], run.output, prefix=prefix)
+    return run, Recorded(stream, prefix, run.output, last, footprint)
 
 
 def _joinable(study: PatchStudy, batch: Batch) -> bool:

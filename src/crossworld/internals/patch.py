@@ -49,7 +49,8 @@ class Patch:
     batch_size
         Pairs that run together.
     memory
-        Megabytes of activations that a sweep may hold at once.
+        Megabytes that cells which share a pass may take at once: activations, attention scores and
+        outputs. One cell of ``batch_size`` pairs always runs, whatever it takes.
     seed
         Seed of ``M("resample")``.
     check

@@ -32,10 +32,20 @@ class Prefix:
     values: tuple[Any, ...]
     model: Any
 
-    def bytes_per_row(self, first: int) -> int:
-        """Memory that one row's copy takes in one block, both before and after joining."""
+    def row_bytes(self, queries: int) -> int:
+        """Bytes that one row's copies take in one block.
+
+        Keys and values are lent and joined to the row's own, and once more repeated where several
+        of the heads of queries share one.
+        """
         _, heads, length, width = self.keys[0].shape
-        return int(4 * heads * length * width * self.keys[0].element_size())
+        copies = 4 * heads + (2 * queries if queries > heads else 0)
+        return int(copies * length * width * self.keys[0].element_size())
+
+    def cache_bytes(self) -> int:
+        """Bytes of one row's keys and values in all blocks."""
+        one = self.keys[0][:1]
+        return int(2 * len(self.keys) * one.numel() * one.element_size())
 
     def options(self, first: int, jobs: Callable[[int], int]) -> dict[str, Any]:
         """Arguments that make the network start at a position.
