@@ -155,6 +155,20 @@ class TestChangesInPlace:
             alone = xw.Patch(check=False).scores(study, [cell]).values[:, 0]
             np.testing.assert_allclose(together[:, at], alone, atol=1e-12)
 
+    def test_slopes_are_taken_before_what_follows_in_place(self) -> None:
+        torch.manual_seed(0)
+        first, last = torch.nn.Linear(4, 4).double(), torch.nn.Linear(4, 1).double()
+        net = torch.nn.Sequential(first, torch.nn.ReLU(inplace=True), last)
+        found = np.random.default_rng(0).normal(size=(2, 12, 4))
+        study = xw.PatchStudy(xw.TorchSubject(net), (found[0], found[1]), lambda y: y[:, 0],
+                              sites=["0"])  # fmt: skip
+        scores = xw.Attribution(check=1).scores(study, [Y(0, M(1)), Y(0)]).values
+        with torch.no_grad():
+            clean, corrupt = (first(torch.as_tensor(x)) for x in found)
+            slope = (clean > 0) * last.weight[0]
+            truth = ((corrupt - clean) * slope).sum(1)
+        np.testing.assert_allclose(scores[:, 0] - scores[:, 1], truth.numpy(), atol=1e-9)
+
     def test_edges_of_small_changes_are_those_of_patching(self) -> None:
         subject = xw.TorchSubject(network("falcon-40b"))
         found = subject.modules[subject.layout.embed](torch.as_tensor(tokens(4))).detach()

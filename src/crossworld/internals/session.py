@@ -60,8 +60,11 @@ class Session:
         read: tuple[Site, ...],
         write: dict[Site, Value],
         grad: bool,
+        *,
+        copies: bool = False,
     ) -> None:
-        self.subject, self.batch, self.grad = subject, batch, grad
+        self.subject, self.batch, self.grad, self.copies = subject, batch, grad, copies
+        self.versions: dict[tuple[str, str], int] = {}
         self.values: dict[Site, Any] = {}
         self.whole: dict[tuple[str, str], Any] = {}
         self.fired: dict[tuple[str, str], int] = {}
@@ -111,8 +114,14 @@ class Session:
                 part = self.subject.bases[site.basis].read(part)
             self.values[site] = part if self.grad else part.detach().clone()
         if self.grad:
-            tensor = tensor.clone()  # a network may change what goes on in place
+            self.versions[plug] = tensor._version
+            tensor = tensor.clone() if self.copies else tensor
         return tensor.flatten(0, 1) if is_flat else tensor
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether the network changed, in place, a tensor that gradients are taken at."""
+        return any(self.whole[p]._version != v for p, v in self.versions.items())
 
     def _is_flat(self, tensor: Any) -> bool:
         """Whether inputs and tokens share one axis, as in the MLP of OPT."""

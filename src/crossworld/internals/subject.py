@@ -225,11 +225,14 @@ class TorchSubject:
         """
         sites = tuple(_site(s) for s in read)
         writes = {_site(s): value for s, value in (write or {}).items()}
-        session = Session(self, batch, sites, writes, grad)
         last = last and not any(map(_behind_blocks, (*sites, *writes)))
         context = nullcontext() if grad else torch().no_grad()
-        with context, evaluating(self.model), session.attached():
-            output = self.forward(batch, last=last, options=options)
+        for copies in (False, True):
+            session = Session(self, batch, sites, writes, grad, copies=copies)
+            with context, evaluating(self.model), session.attached():
+                output = self.forward(batch, last=last, options=options)
+            if not session.is_spoiled:
+                break
         session.check()
         return Run(output, session.values, session.whole)
 
