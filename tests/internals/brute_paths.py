@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tests.internals.networks import network
+from tests.internals.streams import graph, steps
 
 Tensor = Any
 Edge = tuple[str, str]
@@ -59,46 +60,20 @@ class Written:
         self.queries, self.keys = config.num_attention_heads, config.num_key_value_heads
         self.width = self.layers[0].self_attn.head_dim
         self.posts = hasattr(self.layers[0], "post_feedforward_layernorm")
-        self.senders, self.before = ["input"], {}
-        for i in range(len(self.layers)):
-            seen = tuple(self.senders)
-            for stream, count in (("q", self.queries), ("k", self.keys), ("v", self.keys)):
-                for h in range(count):
-                    self.before[f"layers.{i}.heads.{h}.{stream}"] = seen
-            self.senders += [f"layers.{i}.heads.{h}" for h in range(self.queries)]
-            self.before[f"layers.{i}.mlp"] = tuple(self.senders)
-            self.senders.append(f"layers.{i}.mlp")
-        self.before["logits"] = tuple(self.senders)
+        self.group = self.queries // self.keys
+        self.senders, self.before = graph(len(self.layers), self.queries, self.keys)
 
     def edges(self) -> list[Edge]:
         """Every sender with every reader behind it."""
         return [(u, v) for v, seen in self.before.items() for u in seen]
 
-    def owners(self, reader: str) -> list[str]:
-        """Senders that a reader is a part of."""
-        if reader == "logits":
-            return []
-        if reader.endswith(".mlp"):
-            return [reader]
-        head, _, stream = reader.rpartition(".")
-        if stream == "q":
-            return [head]
-        layer, _, group = head.rpartition(".")
-        size = self.queries // self.keys
-        return [f"{layer}.{h}" for h in range(int(group) * size, (int(group) + 1) * size)]
-
     def paths(self) -> list[tuple[Edge, ...]]:
         """Every path from the input to the logits, as edges."""
 
         def onward(sender: str) -> list[tuple[Edge, ...]]:
-            found: list[tuple[Edge, ...]] = []
-            for reader, seen in self.before.items():
-                if sender not in seen:
-                    continue
-                if reader == "logits":
-                    found.append(((sender, reader),))
-                for owner in self.owners(reader):
-                    found += [((sender, reader), *rest) for rest in onward(owner)]
+            found: list[tuple[Edge, ...]] = [((sender, "logits"),)]
+            for reader, owner in steps(sender, self.before, self.group):
+                found += [((sender, reader), *rest) for rest in onward(owner)]
             return found
 
         return onward("input")
@@ -136,7 +111,7 @@ class Written:
 
     def head(self, layer: int, h: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What a head adds before any norm behind attention, (B, T, d), from three streams."""
-        group = h // (self.queries // self.keys)
+        group = h // self.group
         query, key = self.projected(layer, "q", h, q), self.projected(layer, "k", group, k)
         value = self.projected(layer, "v", group, v)
         scale = self.config.query_pre_attn_scalar if self.posts else self.width
@@ -151,7 +126,7 @@ class Written:
         """What the heads of a block add, from what their readers get."""
         made: dict[str, Tensor] = {}
         for h in range(self.queries):
-            group = h // (self.queries // self.keys)
+            group = h // self.group
             at = f"layers.{layer}.heads"
             made[f"{at}.{h}"] = self.head(
                 layer, h, given[f"{at}.{h}.q"], given[f"{at}.{group}.k"], given[f"{at}.{group}.v"]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.internals.streams import graph, owners, steps
 from tests.internals.zoo import tf, torch
 
 Array = NDArray[np.float64]
@@ -113,33 +114,13 @@ class Products:
         self.readout: Array = (out[ids[0]] - out[ids[1]]) @ _centred(final).T  # (n, d)
         self.queries = len(self.layers[0].weights)
         self.keys = 2
-        self.senders = ["input"]
-        self.before: dict[str, list[str]] = {}
-        for i in range(len(self.layers)):
-            seen_ = list(self.senders)
-            for stream, count in (("q", self.queries), ("k", self.keys), ("v", self.keys)):
-                for h in range(count):
-                    self.before[f"layers.{i}.heads.{h}.{stream}"] = seen_
-            self.senders += [f"layers.{i}.heads.{h}" for h in range(self.queries)]
-            self.before[f"layers.{i}.mlp"] = seen_ if self.is_parallel else list(self.senders)
-            self.senders.append(f"layers.{i}.mlp")
-        self.before["logits"] = list(self.senders)
+        self.senders, self.before = graph(
+            len(self.layers), self.queries, self.keys, parallel=self.is_parallel
+        )
 
     def steps(self, sender: str) -> list[Step]:
         """Readers behind a sender, each with the sender it belongs to."""
-        found = []
-        for reader, seen in self.before.items():
-            if sender not in seen or reader == "logits":
-                continue
-            if reader.endswith(".mlp"):
-                found.append((reader, reader))
-                continue
-            head, _, stream = reader.rpartition(".")
-            place, _, number = head.rpartition(".")
-            size = 1 if stream == "q" else self.queries // self.keys
-            owned = range(int(number) * size, (int(number) + 1) * size)
-            found += [(reader, f"{place}.{h}") for h in owned]
-        return found
+        return steps(sender, self.before, self.queries // self.keys)
 
     def through(self, step: Step, change: Array) -> Array:
         """What a sender writes more when its reader gets more, (n, T, d)."""
@@ -191,9 +172,10 @@ class Products:
         """Change of the metric when one reader gets more and everything behind it responds."""
         if reader == "logits":
             return self.at_logits(change)
-        owners = [owner for _, owner in {s for u in self.senders for s in self.steps(u)
-                                         if s[0] == reader}]  # fmt: skip
-        parts = [self.behind(owner, self.through((reader, owner), change)) for owner in owners]
+        parts = [
+            self.behind(owner, self.through((reader, owner), change))
+            for owner in owners(reader, self.queries // self.keys)
+        ]
         return np.sum(parts, axis=0)
 
     def mlps_between(self, sender: str, reader: str) -> list[str]:

@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 
 from crossworld import INT_MED, NDE, NIE, PNIE, TE, TNDE, M, Y, set_
-from crossworld.errors import DesignError, SpecError
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from crossworld.datasets.networks import (  # noqa: E402
+from crossworld.datasets.networks import (
     KnownNetwork,
     and_gate,
     backup,
@@ -25,19 +20,8 @@ from crossworld.datasets.networks import (  # noqa: E402
     linear_residual,
     saturated,
 )
-
-NETWORKS: dict[str, Callable[[], KnownNetwork]] = {
-    "linear": linear_residual,
-    "deep linear": lambda: linear_residual(layers=3, positions=4, width=3, n=6, seed=5),
-    "gate": lambda: and_gate(low=(0.0, 1.0, -2.0), high=(1.0, 3.0, 0.5)),
-    "backup": lambda: backup(low=(1.0, 0.4, 2.0), high=(0.0, 0.1, 0.5)),
-    "saturated": saturated,
-    "illusion": lambda: illusion(width=6, n=5, seed=3),
-    "gaussian": lambda: gaussian_relu(n=50, templates=7),
-    "induction": induction_gpt2,
-    "long induction": lambda: induction_gpt2(length=9, vocabulary=20, n=5, seed=4),
-}
-every_network = pytest.mark.parametrize("name", NETWORKS)
+from crossworld.errors import DesignError, SpecError
+from tests.internals.known import NETWORKS, every_network, torch
 
 
 def outcomes(known: KnownNetwork, output: object) -> np.ndarray:

@@ -17,6 +17,7 @@ from tests.internals import linear_paths
 from tests.internals.brute_paths import NAMES, Written, double_network
 from tests.internals.linear_paths import Products
 from tests.internals.networks import study
+from tests.internals.streams import owners
 from tests.internals.zoo import torch
 
 REL = 1e-6
@@ -119,7 +120,7 @@ def responding(known: Products, edges: list[tuple[str, str]]) -> np.ndarray:
         got = np.sum([wrote[u] if (u, v) in chosen else made[u] for u in seen], axis=0)
         if v == "logits":
             return known.at_logits(got)
-        for owner in {s[1] for u in seen for s in known.steps(u) if s[0] == v}:
+        for owner in owners(v, known.queries // known.keys):
             made[owner] = made[owner] + known.through((v, owner), got)
     raise AssertionError
 

@@ -10,11 +10,7 @@ import pytest
 from crossworld import INT_MED, NDE, NIE, PNIE, TE, TNDE, M, Y, set_
 from crossworld.core.analysis import estimate, needed
 from crossworld.core.estimand import Estimand
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from crossworld.datasets.networks import (  # noqa: E402
+from crossworld.datasets.networks import (
     KnownNetwork,
     and_gate,
     backup,
@@ -22,29 +18,17 @@ from crossworld.datasets.networks import (  # noqa: E402
     illusion,
     induction_gpt2,
     linear_residual,
-    saturated,
     train_digits,
 )
-from crossworld.internals.basis import Subspace  # noqa: E402
-from crossworld.internals.patch import Patch  # noqa: E402
-from crossworld.internals.study import PatchStudy  # noqa: E402
-from crossworld.internals.subject import TorchSubject  # noqa: E402
+from crossworld.internals.basis import Subspace
+from crossworld.internals.patch import Patch
+from crossworld.internals.study import PatchStudy
+from crossworld.internals.subject import TorchSubject
+from tests.internals.known import NETWORKS, every_network
 
 EFFECTS = (TE, NDE, NIE, TNDE, PNIE, INT_MED)
 CELLS = (Y(0), Y(1), Y(0, M(1)), Y(1, M(0)), Y(0, set_(0)), Y(1, set_(0)))
 EXACT = 1e-6
-NETWORKS = {
-    "linear": linear_residual,
-    "deep linear": lambda: linear_residual(layers=4, positions=5, width=3, n=7, seed=3),
-    "gate": lambda: and_gate(low=(0.0, 1.0, -2.0), high=(1.0, 3.0, 0.5)),
-    "backup": lambda: backup(low=(1.0, 0.4, 2.0), high=(0.0, 0.1, 0.5)),
-    "saturated": lambda: saturated(clean=3.0, corrupt=-1.0),
-    "illusion": lambda: illusion(width=6, n=5, seed=3),
-    "gaussian": lambda: gaussian_relu(n=60, templates=12),
-    "induction": induction_gpt2,
-    "longer induction": lambda: induction_gpt2(length=15, vocabulary=16, n=10, seed=4),
-}
-every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def study_of(known: KnownNetwork, of: Sequence[str], **more: object) -> PatchStudy:

@@ -11,12 +11,13 @@ import numpy as np
 from crossworld.core.expression import Y
 from crossworld.core.protocols import Progress
 from crossworld.core.table import EffectTable
-from crossworld.errors import DesignError, SpecError
+from crossworld.errors import DesignError
 from crossworld.infer.multiplier import Multiplier
 from crossworld.internals import family
 from crossworld.internals.agreement import agreement, drawn
 from crossworld.internals.frames import Frame, frames
 from crossworld.internals.linear import Linear, backward, graph
+from crossworld.internals.options import check_whole
 from crossworld.internals.patch import Patch
 from crossworld.internals.site import Site
 from crossworld.internals.sources import Source
@@ -66,10 +67,7 @@ class AtPStar:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, low in (("batch_size", 1), ("check", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise SpecError(f"{name} is a whole number of at least {low}, got {value!r}")
+        check_whole(self, {"batch_size": 1, "check": 0, "seed": 0})
 
     def sizes(self, study: PatchStudy) -> Any:
         """Size of every site's effect for every pair, (n, sites)."""

@@ -141,9 +141,7 @@ class Circuit:
     @property
     def allowed(self) -> Bools:
         """Which couples are edges of the network."""
-        before = np.array([r.senders for r in self.readers])
-        found: Bools = np.arange(len(self.senders))[:, None] < before[None, :]
-        return found
+        return search.allowed(self.readers, len(self.senders))
 
     @property
     def edges(self) -> list[Edge]:

@@ -16,6 +16,7 @@ from crossworld.internals.eap import accumulate, bounds, contributions, mask, pr
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import edge_effects
 from crossworld.internals.frames import Frame, check_aligned, frames, wiring_of
+from crossworld.internals.options import check_whole
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import ENTRY, Slopes, Tape, sloped, tape, written
 from crossworld.internals.wiring import Wiring
@@ -100,10 +101,7 @@ class EdgeAttribution:
         if self.rule not in RULES:
             raise SpecError.unknown("rule of EdgeAttribution", str(self.rule), RULES)
         least = {"steps": 1, "batch_size": 1, "memory": 1, "check": 0, "seed": 0}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise SpecError(f"{name} is a whole number of at least {low}, got {value!r}")
+        check_whole(self, least)
 
     def scores(self, study: PatchStudy) -> EdgeScores:
         """Score every edge for every pair.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
 from crossworld.infer.multiplier import Multiplier
+from crossworld.internals import search
 from crossworld.internals.agreement import Agreement
 from crossworld.internals.family import Codes, band, means, rows, std_errors
 from crossworld.internals.wiring import Reader
@@ -95,9 +96,7 @@ class EdgeScores:
     @property
     def allowed(self) -> Bools:
         """Which couples are edges, (s, r)."""
-        before = np.array([r.senders for r in self.readers])
-        found: Bools = np.arange(len(self.senders))[:, None] < before[None, :]
-        return found
+        return search.allowed(self.readers, len(self.senders))
 
     @property
     def edges(self) -> list[Edge]:

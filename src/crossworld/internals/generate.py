@@ -15,6 +15,7 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.internals.causality import is_causal
 from crossworld.internals.gumbel import choose, hindsight
 from crossworld.internals.inputs import Batch, Span, batch
+from crossworld.internals.options import check_whole
 from crossworld.internals.ports import Value
 from crossworld.internals.rates import codes, mean, mean_effect, rate, tabled
 from crossworld.internals.site import Site
@@ -77,10 +78,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("length", "batch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+        check_whole(self, {"length": 1, "batch": 1})
         if not self.temperature > 0.0:
             raise SpecError(f"temperature is above 0, got {self.temperature!r}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from crossworld.internals.layout import Block
 from crossworld.internals.metrics import reads_last
 from crossworld.internals.ports import Write, apply
 from crossworld.internals.prefix import Prefix, cache_for, prefix_of
-from crossworld.internals.session import evaluating, first, with_first
+from crossworld.internals.session import evaluating, input_hook, output_hook
 from crossworld.internals.site import Site
 from crossworld.internals.subject import Run
 
@@ -206,18 +207,21 @@ class Joined:
         inside = {(b.path, end) for b in blocks for end in ("in", "out")}
         for i, block in enumerate(blocks):
             module = subject.modules[block.path]
-            yield module.register_forward_pre_hook(self._before(i), with_kwargs=True)
-            yield module.register_forward_hook(self._after(i))
+            enter = input_hook(block.path, partial(self._join, i))
+            yield module.register_forward_pre_hook(enter, with_kwargs=True)
+            yield module.register_forward_hook(output_hook(partial(self._leave, i)))
         if self.recorded.last and not self._inside_last(blocks[-1]):
             yield from shortened(subject, blocks[-1])
         for plug in self.writes:
             if plug in inside:
                 continue
             module = subject.modules[plug[0]]
+            change = partial(self._write, plug)
             if plug[1] == "in":
-                yield module.register_forward_pre_hook(self._inside_in(plug), with_kwargs=True)
+                hook = input_hook(plug[0], change)
+                yield module.register_forward_pre_hook(hook, with_kwargs=True)
             else:
-                yield module.register_forward_hook(self._inside_out(plug))
+                yield module.register_forward_hook(output_hook(change))
 
     def _inside_last(self, block: Block) -> bool:
         """Whether something is set inside the last block."""
@@ -225,26 +229,11 @@ class Joined:
             path.startswith(f"{block.path}.") for path, _ in self.writes
         )  # fmt: skip
 
-    def _before(self, index: int) -> Callable[..., Any]:
-        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (self._join(index, args[0]), *args[1:]), kwargs
-            name = next(k for k, v in kwargs.items() if hasattr(v, "ndim"))
-            return args, {**kwargs, name: self._join(index, kwargs[name])}
-
-        return hook
-
-    def _after(self, index: int) -> Callable[..., Any]:
+    def _leave(self, index: int, hidden: Any) -> Any:
+        """Make the writes at the end of a block, and after the last one let rows join."""
         blocks = self.study.subject.layout.blocks
-        plug = (blocks[index].path, "out")
-
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            hidden = self._write(plug, first(output), upto=index)
-            if index == len(blocks) - 1:
-                hidden = self._join(index + 1, hidden)
-            return with_first(output, hidden)
-
-        return hook
+        hidden = self._write((blocks[index].path, "out"), hidden, upto=index)
+        return self._join(index + 1, hidden) if index == len(blocks) - 1 else hidden
 
     def _join(self, index: int, hidden: Any) -> Any:
         """Let the rows whose block comes next join, and make the writes at its entrance."""
@@ -289,21 +278,6 @@ class Joined:
 
     def _told(self, at: int) -> Callable[[Site], None]:
         return lambda site: self.written.add((at, site))
-
-    def _inside_in(self, plug: tuple[str, str]) -> Callable[..., Any]:
-        def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (self._write(plug, args[0]), *args[1:]), kwargs
-            name = next(k for k, v in kwargs.items() if hasattr(v, "ndim"))
-            return args, {**kwargs, name: self._write(plug, kwargs[name])}
-
-        return hook
-
-    def _inside_out(self, plug: tuple[str, str]) -> Callable[..., Any]:
-        def hook(module: Any, args: Any, output: Any) -> Any:
-            return with_first(output, self._write(plug, first(output)))
-
-        return hook
 
     def _check(self, output: Any) -> None:
         """Raise unless every row is there and every write was made."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from crossworld.errors import DesignError
+from crossworld.internals.attention import Attention
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Basis
 from crossworld.internals.frames import Frame
 from crossworld.internals.ports import edited, take
 from crossworld.internals.site import Site
-from crossworld.internals.softmax import Attention, attentions, patched_weights
+from crossworld.internals.softmax import attentions, patched_weights
 from crossworld.internals.sources import Source, value_of
 from crossworld.internals.tape import check_score, frozen
 

@@ -11,6 +11,7 @@ import numpy as np
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch, numbers
+from crossworld.internals.options import check_whole
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.site import Site
 
@@ -48,11 +49,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         Site.parse(self.at)
-        for name, least in (("draws", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SpecError(f"{name} of Noise is a whole number of at least {least}, got "
-                                f"{value!r}")  # fmt: skip
+        check_whole(self, {"draws": 1, "seed": 0})
         is_number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
         if not is_number or not np.isfinite(self.scale) or self.scale <= 0:
             raise SpecError(f"scale of Noise is positive, got {self.scale!r}")

@@ -20,6 +20,7 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import natural as natural_run
 from crossworld.internals.kept import Kept, asked
 from crossworld.internals.metrics import Rows
+from crossworld.internals.options import check_whole
 from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, derangement, mean_of, value_of
@@ -78,10 +79,7 @@ class Patch:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "memory"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpecError(f"{name} is a positive whole number, got {value!r}")
+        check_whole(self, {"batch_size": 1, "memory": 1})
         if isinstance(self.hold, str):
             raise SpecError(f"hold is a list of sites, got {self.hold!r}")
         object.__setattr__(self, "hold", tuple(self.hold))

@@ -64,6 +64,13 @@ def prune(kept: Bools, readers: Sequence[Reader]) -> Bools:
         found = left
 
 
+def allowed(readers: Sequence[Reader], senders: int) -> Bools:
+    """Which couples are edges, bool (senders, readers)."""
+    before = np.array([r.senders for r in readers])
+    found: Bools = np.arange(senders)[:, None] < before[None, :]
+    return found
+
+
 def ownership(readers: Sequence[Reader], senders: int) -> Bools:
     """Whose output a reader changes, bool (readers, senders)."""
     owner = np.zeros((len(readers), senders), dtype=bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 from crossworld.errors import DesignError, EstimationError
@@ -13,6 +14,8 @@ from crossworld.internals.basis import Basis
 from crossworld.internals.inputs import Batch
 from crossworld.internals.ports import Port, Value, Write, apply, key_index, take
 from crossworld.internals.site import Site
+
+Change = Callable[[Any], Any]  # a tensor -> the tensor that goes on
 
 
 class Hookable(Protocol):
@@ -153,21 +156,19 @@ class Session:
             for plug in self.plugs:
                 path, end = plug
                 module = self.subject.modules[path]
+                change = partial(self.pass_through, plug)
                 if end == "weights":
-                    weights[module] = self._weights(plug)
+                    weights[module] = change
                 elif end == "in":
-                    hook = _input_hook(self, plug)
+                    hook = input_hook(path, change)
                     handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
                 else:
-                    handles.append(module.register_forward_hook(_output_hook(self, plug)))
+                    handles.append(module.register_forward_hook(output_hook(change)))
             with hooked(self.subject.model, weights) if weights else nullcontext():
                 yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    def _weights(self, plug: tuple[str, str]) -> Callable[[Any], Any]:
-        return lambda tensor: self.pass_through(plug, tensor)
 
     def check(self) -> None:
         """Raise unless every hook ran exactly once and every write was made."""
@@ -203,20 +204,24 @@ def with_first(output: Any, new: Any) -> Any:
     return type(output)(*held) if hasattr(output, "_fields") else type(output)(held)
 
 
-def _input_hook(session: Session, plug: tuple[str, str]) -> Callable[..., Any]:
+def input_hook(path: str, change: Change) -> Callable[..., Any]:
+    """Build a hook that changes the first tensor a module takes, named or not."""
+
     def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
-            return (session.pass_through(plug, args[0]), *args[1:]), kwargs
+            return (change(args[0]), *args[1:]), kwargs
         name = next((k for k, v in kwargs.items() if hasattr(v, "ndim")), None)
         if name is None:
-            raise DesignError(f"{plug[0]} takes no tensor")
-        return args, {**kwargs, name: session.pass_through(plug, kwargs[name])}
+            raise DesignError(f"{path} takes no tensor")
+        return args, {**kwargs, name: change(kwargs[name])}
 
     return hook
 
 
-def _output_hook(session: Session, plug: tuple[str, str]) -> Callable[..., Any]:
+def output_hook(change: Change) -> Callable[..., Any]:
+    """Build a hook that changes what a module gives, or the first of what it gives."""
+
     def hook(module: Any, args: Any, output: Any) -> Any:
-        return with_first(output, session.pass_through(plug, first(output)))
+        return with_first(output, change(first(output)))
 
     return hook

@@ -12,7 +12,7 @@ from crossworld.errors import DesignError, SpecError
 from crossworld.internals.alignment.illusion import Illusion
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy
 from crossworld.internals.alignment.problem import Candidate, problem
-from crossworld.internals.alignment.search import DAS, Method
+from crossworld.internals.alignment.search import DAS, Method, split_of
 from crossworld.internals.alignment.task import AlignmentTask, Interchange
 from crossworld.internals.basis import Subspace
 from crossworld.internals.site import Site
@@ -133,7 +133,7 @@ def align(
         raise DesignError(
             f"the test pairs interchange {', '.join(sorted(unknown))}, which no training pair does"
         )
-    held = problem(subject, task, where, pairs=train, split=chosen.split)
+    held = problem(subject, task, where, pairs=train, split=split_of(chosen))
     starts = starts_of(held, chosen)
     best = max(starts, key=lambda c: (c.accuracy, -c.loss))
     bases = {name: Subspace(matrix) for name, matrix in best.bases.items()}
@@ -145,7 +145,7 @@ def align(
 
 def starts_of(held: Any, method: Method) -> tuple[Candidate, ...]:
     """Search from every start; seeds are spawned from the method's."""
-    root = np.random.SeedSequence(method.split[1])
+    root = np.random.SeedSequence(method.seed)
     seeds = [int(s.generate_state(1)[0]) for s in root.spawn(method.restarts)]
     return tuple(method.search(held, seed) for seed in seeds)
 

@@ -16,7 +16,7 @@ from crossworld.errors import SpecError
 from crossworld.internals.alignment.align import Aligned, registered, starts_of
 from crossworld.internals.alignment.interchange import agreement
 from crossworld.internals.alignment.problem import problem
-from crossworld.internals.alignment.search import seeded
+from crossworld.internals.alignment.search import seeded, split_of
 from crossworld.internals.alignment.task import chunks, distinct
 from crossworld.internals.backend import torch
 from crossworld.internals.basis import Subspace
@@ -120,7 +120,7 @@ def arbitrary_labels(found: Aligned, seed: int) -> Vector:
     answers = np.array([found.task.target(both[i].base, both[i].sources) for i in first])
     labels = np.random.default_rng(seed).permutation(answers)[code].astype(np.int64)
     held = problem(found.subject, found.task, found.site, pairs=found.train,
-                   target=labels[: len(found.train)], split=found.method.split)  # fmt: skip
+                   target=labels[: len(found.train)], split=split_of(found.method))  # fmt: skip
     searched = _searched(found, held, found.subject)
     return np.asarray(searched.answers == labels[len(found.train) :], dtype=np.float64)
 
@@ -128,7 +128,7 @@ def arbitrary_labels(found: Aligned, seed: int) -> Vector:
 def in_another(found: Aligned, model: Any) -> Vector:
     """Hits on the test pairs of the same search in another network."""
     subject = replace(found.subject, model=model)
-    held = problem(subject, found.task, found.site, pairs=found.train, split=found.method.split)
+    held = problem(subject, found.task, found.site, pairs=found.train, split=split_of(found.method))
     return np.asarray(_searched(found, held, subject).hits)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.alignment.problem import Candidate, Directions, Problem
 from crossworld.internals.backend import torch
+from crossworld.internals.options import check_whole
 
 
 class Method(Protocol):
@@ -22,11 +23,24 @@ class Method(Protocol):
         """Number of starts, each with a seed of its own."""
 
     @property
-    def split(self) -> tuple[float, int, int]:
-        """Share of validation pairs, seed, pairs per step."""
+    def validation(self) -> float:
+        """Share of the training pairs that is set aside."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of split, starts and order."""
+
+    @property
+    def batch(self) -> int:
+        """Pairs per step."""
 
     def search(self, problem: Problem, seed: int) -> Candidate:
         """Search from one start."""
+
+
+def split_of(method: Method) -> tuple[float, int, int]:
+    """Share of validation pairs, seed, pairs per step."""
+    return method.validation, method.seed, method.batch
 
 
 @contextmanager
@@ -89,11 +103,6 @@ class DAS:
 
     def __post_init__(self) -> None:
         _check(self)
-
-    @property
-    def split(self) -> tuple[float, int, int]:
-        """Share of validation pairs, seed, pairs per step."""
-        return self.validation, self.seed, self.batch
 
     def sizes(self, variables: tuple[str, ...], width: int) -> dict[str, int]:
         """Dimensions of each variable."""
@@ -171,11 +180,6 @@ class BoundlessDAS:
                 "temperature falls from a first to a last value above 0 and penalty is at least "
                 f"0, got {self.temperature!r} and {self.penalty!r}"
             )
-
-    @property
-    def split(self) -> tuple[float, int, int]:
-        """Share of validation pairs, seed, pairs per step."""
-        return self.validation, self.seed, self.batch
 
     @property
     def patience(self) -> int:
@@ -291,10 +295,7 @@ def _arrays(directions: Directions) -> dict[str, Any]:
 
 
 def _check(method: Any) -> None:
-    for name in ("epochs", "batch", "restarts"):
-        value = getattr(method, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+    check_whole(method, {"epochs": 1, "batch": 1, "restarts": 1})
     if not 0.0 < method.validation < 1.0:
         raise SpecError(f"validation is a share between 0 and 1, got {method.validation!r}")
     if not method.rate > 0.0:

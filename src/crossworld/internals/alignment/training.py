@@ -22,6 +22,7 @@ from crossworld.internals.alignment.task import (
     places,
 )
 from crossworld.internals.backend import torch
+from crossworld.internals.options import check_whole
 from crossworld.internals.rates import paired_difference, rate, tabled
 from crossworld.internals.subject import TorchSubject
 
@@ -55,10 +56,7 @@ class InterchangeTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+        check_whole(self, {"epochs": 1, "batch": 1})
         if not self.rate > 0.0 or self.weight < 0.0 or self.decay < 0.0:
             raise SpecError(
                 "rate is above 0, weight and decay are at least 0, got "
