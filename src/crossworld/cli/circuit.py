@@ -57,10 +57,7 @@ def circuit(
     report_file: ReportFile = None,
 ) -> None:
     """Find the edges that carry an effect on one part of the pairs, and test them on the rest."""
-    if edges < 1:
-        raise SpecError(f"--edges is the number of edges to keep, 1 or more, got {edges}")
-    if search not in SEARCHES:
-        raise SpecError.unknown("search", search, SEARCHES)
+    _check(search, edges)
     check_writable((pairs,), json_file, report_file, circuit_file)
     study = {"kind": "internals", "model": model, "pairs": str(pairs), "metric": metric}
     held: PatchStudy = from_document({"study": study}, Path()).study
@@ -78,6 +75,14 @@ def circuit(
     say(f"  and {len(kept) - LISTED} more" if len(kept) > LISTED else "")
     say(f"found on {len(finding)} pairs with {method}, tested on {len(testing)} others:")
     show(result, report_file)
+
+
+def _check(search: str, edges: int) -> None:
+    """Refuse a search that is not there, or that keeps nothing."""
+    if edges < 1:
+        raise SpecError(f"--edges is the number of edges to keep, 1 or more, got {edges}")
+    if search not in SEARCHES:
+        raise SpecError.unknown("search", search, SEARCHES)
 
 
 def split_study(study: PatchStudy, *, share: float, seed: int) -> tuple[PatchStudy, PatchStudy]:
