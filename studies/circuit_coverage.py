@@ -28,9 +28,9 @@ with values of their own. Circuits were found on 40 other pairs. Six populations
 
 Pairs are drawn with replacement and count as independent. Each row is a quantity: the share of
 samples whose 95 % interval covers the truth with its Monte-Carlo error, the share of unbounded
-sets (which cover what Fieller's test does not reject), the mean width of the others, the bias,
-the standard error reported beside the true one. Rows called ``all at once`` are the share of
-samples in which a band (`Multiplier`) covers everything in its table. There are two curves, one
+sets (which cover what Fieller's test does not reject), the mean and median width of the others,
+the bias, the standard error reported beside the true one. Rows called ``all at once`` are the share
+of samples in which a band (`Multiplier`) covers everything in its table. There are two curves, one
 over fractions from 0.1 and a ``fine`` one from 0.5 in steps of 0.1; ``cmd, signs as found`` is the
 interval that takes the signs of 1 - f from the sample. ``selectivity`` compares the metric with the
 probability of the answer on as many other pairs, or on 400 in ``(25, 400)``.
@@ -76,7 +76,7 @@ from crossworld.internals.subject import TorchSubject
 
 FIELDS = (
     "population", "pairs", "clusters", "term", "truth", "coverage", "mc_error", "unbounded",
-    "width", "bias", "std_error", "true_error", "replicates",
+    "width", "median_width", "bias", "std_error", "true_error", "replicates",
 )  # fmt: skip
 POPULATION, FINDING, EACH = 4000, 40, 4
 EXCHANGED = 0.36  # share of pairs of ``weak`` whose answers are exchanged
@@ -204,13 +204,13 @@ def gpt2() -> Any:
 
 
 def token_pairs(model: Any) -> list[dict[str, Any]]:
-    """Templates of six tokens with four fillings of the two that differ between the inputs."""
+    """Templates of six tokens, two of which the inputs differ in, with four fillings of two more."""
     import torch
 
     rng = np.random.default_rng(0)
     many = POPULATION + FINDING
     clean = np.repeat(rng.integers(0, 50, (many // EACH, 8)), EACH, axis=0)
-    clean[:, [2, 7]] = rng.integers(0, 50, (many, 2))
+    clean[:, [3, 5]] = rng.integers(0, 50, (many, 2))
     corrupt = clean.copy()
     corrupt[:, [2, 7]] = (clean[:, [2, 7]] + 25) % 50
     with torch.no_grad():
@@ -326,7 +326,8 @@ class Count:
         covered = covers(table, term, self.truth)
         low, high = row.conf_low, row.conf_high
         width = math.nan if low is None or high is None else high - low
-        self.kept.append((row.estimate or math.nan, row.std_error or 0.0, covered, width))
+        value = math.nan if row.estimate is None else row.estimate
+        self.kept.append((value, row.std_error or 0.0, covered, width))
         return covered
 
     def row(self) -> list[str]:
@@ -335,11 +336,13 @@ class Count:
             np.array(v, dtype=float) for v in zip(*self.kept, strict=True)
         )
         open_ = np.isnan(widths)
-        width = f"{widths[~open_].mean():.5f}" if not open_.all() else ""
+        width = ["", ""]
+        if not open_.all():
+            width = [f"{f(widths[~open_]):.5f}" for f in (np.mean, np.median)]
         share = covered.mean()
         return [
             f"{self.truth:.6f}", f"{share:.4f}", _error(share, len(covered)), f"{open_.mean():.4f}",
-            width, f"{np.nanmean(values) - self.truth:+.5f}", f"{np.nanmean(errors):.5f}",
+            *width, f"{np.nanmean(values) - self.truth:+.5f}", f"{np.nanmean(errors):.5f}",
             f"{np.nanstd(values, ddof=1):.5f}",
         ]  # fmt: skip
 
@@ -376,7 +379,7 @@ def counted(
     for name, held in bands.items():
         share = float(np.mean(held))
         told = f"{name.removesuffix(', band')}, {BAND}"
-        rows.append([told, "", f"{share:.4f}", _error(share, many), "", "", "", "", ""])
+        rows.append([told, "", f"{share:.4f}", _error(share, many), "", "", "", "", "", ""])
     return [dict(zip(FIELDS, (*design.key, *row, many), strict=True)) for row in rows]
 
 
