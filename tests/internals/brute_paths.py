@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import torch
-
 from tests.internals.networks import network
 from tests.internals.streams import graph, steps
+from tests.internals.zoo import torch
 
 Tensor = Any
 Edge = tuple[str, str]
