@@ -204,7 +204,7 @@ def gpt2() -> Any:
 
 
 def token_pairs(model: Any) -> list[dict[str, Any]]:
-    """Templates of six tokens, two of which the inputs differ in, with four fillings of two more."""
+    """Templates of six tokens; two differ between inputs, two more have four fillings."""
     import torch
 
     rng = np.random.default_rng(0)
