@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
 
 import crossworld as xw
 
@@ -88,3 +90,20 @@ def test_text_levels_and_other_columns_keep_their_place(d: pd.DataFrame) -> None
     found = [xw.estimate(s, xw.Regression(), [xw.TE])["te"] for s in (study, plain)]
     assert found[0] == found[1]
     assert found[0].estimate < 0
+
+
+def test_results_fitted_with_weights_of_0(d: pd.DataFrame) -> None:
+    study = xw.TableStudy.from_frame(d, "a -> x -> y", weights="w")
+    fit = smf.wls("x ~ a", d, weights=d.w).fit()
+    method = xw.Regression(
+        mediator=fit, outcome=smf.wls("y ~ a + x", d, weights=d.w).fit(cov_type="HC0")
+    )
+    found = xw.estimate(study, method, [xw.NIE])["nie"]
+    assert found == xw.estimate(study, xw.Regression(), [xw.NIE])["nie"]
+    counts = d.assign(w=np.ceil(d.w))
+    study = xw.TableStudy.from_frame(counts, "a -> x -> y", weights="w")
+    glm = smf.glm("x ~ a", counts, freq_weights=counts.w, family=sm.families.Gaussian()).fit()
+    found = xw.estimate(study, xw.Regression(mediator=glm), [xw.NIE])["nie"]
+    assert found == xw.estimate(study, xw.Regression(), [xw.NIE])["nie"]
+    with pytest.raises(xw.errors.DesignError, match="does not agree"):
+        xw.estimate(study, xw.Regression(mediator=smf.ols("x ~ a", d).fit()), [xw.NIE])

@@ -119,7 +119,16 @@ def _from_statsmodels(result: Any, model: Any) -> Asked:
     if family in ("multinomial", "ordinal"):
         chances = np.asarray(result.predict())
         fitted = chances @ np.arange(chances.shape[1])
-    return Asked(response, str(formula), family, np.asarray(fitted, dtype=float))
+    return Asked(response, str(formula), family, _counted(model, np.asarray(fitted, dtype=float)))
+
+
+def _counted(model: Any, fitted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Fitted values of the rows that had a weight; a study leaves the others out."""
+    for name in ("freq_weights", "weights"):
+        held = np.asarray(getattr(model, name, 1.0))
+        if held.shape == fitted.shape and (held == 0.0).any():
+            return fitted[held > 0.0]
+    return fitted
 
 
 def _from_names(model: Any) -> str:
