@@ -146,3 +146,10 @@ def test_a_cell_is_one_cell(text: str) -> None:
 def test_only_text_is_read(value: object) -> None:
     with pytest.raises(CrossworldError):
         estimand(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["pse(blood pressure)", "cde(blood pressure=1)", "int_ref(a.b=0)"])
+def test_a_name_with_a_space_is_told_how_to_be_quoted(text: str) -> None:
+    with pytest.raises(SpecError, match=r"is quoted: pse\('my m'\), cde\(\*\*\{'my m': 0\}\)"):
+        estimand(text)
+    assert estimand("pse('blood pressure')").name == "pse('blood pressure')"

@@ -164,3 +164,11 @@ def test_rows_without_an_e_value_are_refused() -> None:
         evalues(result, terms=["nie"])
     with pytest.raises(SpecError, match="'nde'"):
         evalues(result, terms=["nde"])
+
+
+@pytest.mark.parametrize("given", ["3", [2.0, 3.0], np.array([2.0])])
+def test_what_is_no_number(given: Any) -> None:
+    with pytest.raises(SpecError, match="are numbers, got"):
+        evalue(given)
+    with pytest.raises(SpecError, match="are numbers, got"):
+        evalue(2.0, low=given)

@@ -360,3 +360,17 @@ def test_fixed_values_and_regimes_are_checked(d: pd.DataFrame) -> None:
     both = xw.Estimand("e", Y(1, set_(m1=0, m2=1)) - Y(0, set_(m1=0, m2=1)))
     fy = smf.ols("y ~ a + m1 + m2 + x", d).fit().params
     assert xw.estimate(study, xw.Regression(), [both])["e"].estimate == pytest.approx(fy["a"])
+
+
+def test_text_of_many_values_is_no_category(d: pd.DataFrame) -> None:
+    days = d.assign(m1=[f"2020-{1 + k // 28 % 12:02}-{1 + k % 28:02}" for k in range(N)])
+    study = xw.TableStudy.from_frame(days, "a -> m1 -> y")
+    with pytest.raises(DesignError, match=r"'m1' has 336 values and is text \('2020-01-01'"):
+        xw.estimate(study, xw.Regression())
+
+
+@pytest.mark.parametrize(("rows", "told"), [(1, "1 row has"), (4, "4 rows have"), (5, None)])
+def test_few_rows_at_a_level_are_told(d: pd.DataFrame, rows: int, told: str | None) -> None:
+    study = xw.TableStudy.from_frame(d.assign(a=(np.arange(N) < rows).astype(int)), "a -> m1 -> y")
+    found = xw.estimate(study, xw.Regression(), [xw.TE]).diagnostics["warnings"]
+    assert found == ([] if told is None else [f"only {told} 'a' at 1: {found[0].split(': ')[1]}"])

@@ -598,3 +598,20 @@ class TestIdentify:
         assert "nde is not identified" in found.reason
         assert "te" in found.instead
         assert made.identify([TE, IIE]).identified
+
+
+@pytest.mark.parametrize("digits", [1, 3, 10])
+def test_arrow_decimals_of_any_width(digits: int) -> None:
+    given = columns()
+    arm = pa.array(given["a"].astype(int)).cast(pa.decimal128(digits + 19, 0))
+    arm = arm.cast(pa.decimal128(digits, 0))
+    found = study(pa.table({**{k: pa.array(v) for k, v in given.items()}, "a": arm}))
+    assert found.table["a"].values.tolist() == given["a"].tolist()
+
+
+def test_a_header_with_spaces_around_its_names(tmp_path: Path) -> None:
+    file = tmp_path / "by hand.csv"
+    rows = "".join(f" {k % 2} , {k % 5 + k % 2} , {k % 7} \n" for k in range(40))
+    file.write_text(" a , m , y \n" + rows)
+    found = TableStudy.from_frame(file, "a -> m -> y")
+    assert found.outcome.tolist() == [k % 7 for k in range(40)]

@@ -104,7 +104,11 @@ def _whole(text: str) -> Any:
         if isinstance(error, SpecError):
             raise
         told = error.msg if isinstance(error, SyntaxError) and error.msg else "not an expression"
-        raise SpecError(f"cannot read the effect {_short(text)}: {told[:80]}") from None
+        named = re.match(r"\s*(cde|int_ref|pse)\(", text)
+        quoted = "; a name that is no Python name is quoted: pse('my m'), cde(**{'my m': 0})"
+        raise SpecError(
+            f"cannot read the effect {_short(text)}: {told[:80]}{quoted if named else ''}"
+        ) from None
 
 
 def _short(text: str) -> str:

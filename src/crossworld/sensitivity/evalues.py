@@ -348,6 +348,9 @@ def _maybe(convert: Callable[[float], float], value: float | None) -> float | No
 
 
 def _check(estimate: float, low: float | None, high: float | None) -> None:
+    for given in (estimate, low, high):
+        if given is not None and (isinstance(given, str) or not np.isscalar(given)):
+            raise SpecError(f"an effect and its limits are numbers, got {given!r}")
     if not math.isfinite(estimate):
         raise SpecError(f"an effect is a finite number, got {estimate!r}")
     below = low is not None and not low <= estimate

@@ -242,13 +242,14 @@ def read_csv(file: Path, content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            found = pd.read_csv(
                 StringIO(text),
                 sep=separator,
                 skipinitialspace=True,
                 low_memory=False,
                 index_col=False,
             )
+            return found.rename(columns=str.strip)
     except pd.errors.ParserWarning:
         raise DesignError(
             f"{str(file)!r} is not a table: its rows have more fields than its first line has names"
@@ -297,7 +298,10 @@ def _numbers(series: Any) -> NDArray[np.float64]:
     import narwhals.stable.v2 as nw
 
     if series.null_count() == 0:
-        return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        try:
+            return np.array(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        except ValueError:  # pyarrow casts no decimals of few digits
+            pass
     held = [np.nan if _missing(v) else float(v) for v in series.to_list()]
     return np.array(held, dtype=np.float64)
 

@@ -85,7 +85,10 @@ def make_fit(
     few, offset, error = _fewest(problem, start, value, found, nodes)
     told = {
         **diagnostics,
-        "warnings": [] if change < LOOSE else [_loose(change)],
+        "warnings": [
+            *diagnostics.get("warnings", ()),
+            *([] if change < LOOSE else [_loose(change)]),
+        ],
         "quadrature": {"nodes": nodes, "replicate_nodes": few, "replicate_error": error},
     }
     weights = problem.weights

@@ -19,9 +19,11 @@ from crossworld.tables.parametric.law import Group, Laws
 from crossworld.tables.parametric.models import Model, fit
 from crossworld.tables.parametric.plan import Scheme, make_plan
 from crossworld.tables.parametric.problem import Problem
+from crossworld.tables.roles import DISCRETE
 from crossworld.tables.study import TableStudy
 
 Array = NDArray[np.float64]
+FEW_ROWS = 5  # rows at a level of the treatment under which a warning is due
 
 
 class Modelled(Protocol):
@@ -173,7 +175,9 @@ def family_of(options: Modelled, study: TableStudy, name: str, asked: fitted.Ask
                 f"the outcome {name!r} has the two values {shown}; say which one is the event, "
                 f"e.g. event={column.show(values[1])}, or set outcome_family='gaussian'"
             )
-        return "multinomial" if column.is_text else "gaussian"
+        if not column.is_text:
+            return "gaussian"
+        given = "multinomial"
     _check_family(study, name, given, values)
     return str(given)
 
@@ -201,8 +205,10 @@ def _check_family(study: TableStudy, name: str, given: str, values: list[float])
                 "the categories as numbers"
             )
         if len(values) > 50:
+            text = f" and is text ({shown})" if column.is_text else ""
             raise DesignError(
-                f"the mediator {name!r} has {len(values)} values, too many for {given}"
+                f"the mediator {name!r} has {len(values)} values{text}, too many for {given}; "
+                "merge categories, or give it as numbers"
             )
     if given == "gaussian" and column.is_text:
         raise DesignError(f"the {role} {name!r} is text ({shown}), so it is not gaussian")
@@ -358,7 +364,15 @@ def _diagnostics(study: TableStudy, models: Mapping[str, Model], share: Array) -
     values = study.treatment.values
     counts = {study.treatment.show(v): int((values == v).sum()) for v in study.levels}
     described = {name: f"{m.family.name}, {m.design.formula}" for name, m in models.items()}
+    discrete = study.treatment.is_text or len(study.treatment.distinct()) <= DISCRETE
+    few = {k: v for k, v in counts.items() if v < FEW_ROWS} if discrete else {}
+    told = [
+        f"only {v} {'row has' if v == 1 else 'rows have'} {study.path.treatment!r} at {k}: "
+        "standard errors are too small there"
+        for k, v in few.items()
+    ]
     return {
+        "warnings": told,
         "models": described,
         "overlap": {"units_at_level": counts, "units_averaged_over": int((share > 0.0).sum())},
     }
