@@ -44,9 +44,10 @@ def stays_in_place(subject: Any, held: Batch, site: Site) -> bool:
             noise[:, last] = noise[:1] = 0.0
             return hidden + (1.0 + hidden.abs().mean()) * noise.to(hidden)
 
-        output = subject.run(both, write={whole: moved}).output
-        by_token = output.ndim == 3 and output.shape[1] == both.length
-        known[port.plug] = by_token and _same(output[0, last], output[1, last])
+        output = subject.run(both, write={whole: moved}, last=both.ends_together).output
+        by_token = output.ndim == 3 and output.shape[1] in (1, both.length)
+        at = -1 if both.ends_together else last
+        known[port.plug] = by_token and _same(output[0, at], output[1, at])
     return known[port.plug]
 
 
@@ -68,7 +69,10 @@ def _nothing_earlier(subject: Any, held: Batch) -> bool:
     tokens = (both.inputs[key] if named else both.inputs).clone()
     tokens[1, last] = _another(tokens[1], last)
     inputs = {**both.inputs, key: tokens} if named else tokens
-    output = subject.run(replace(both, inputs=inputs)).output
+    blocks = subject.layout.blocks
+    stream = tuple(Site(f"layers.{i}.resid") for i in range(len(blocks)))[-1:]
+    run = subject.run(replace(both, inputs=inputs), read=stream, last=bool(stream))
+    output = run.values[stream[0]] if stream else run.output
     if output.ndim != 3 or output.shape[1] != held.length or last < 1:
         return False
     assert held.first is not None

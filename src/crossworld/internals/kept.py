@@ -54,7 +54,9 @@ class Kept:
             with made.file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
                 found, before = held["values"], str(held["what"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DesignError(f"{file!r} is no file that a run goes on from: {error}") from None
+            raise DesignError(
+                f"{file!r} is no file that a run goes on from, or a damaged one; name a new file"
+            ) from error
         if before != what or found.shape != values.shape:
             raise DesignError(
                 f"{file!r} was kept for other pairs, sites or effects; remove it, or name another"

@@ -31,7 +31,7 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
     batches = [study.pairs.batch([unit], level) for level in study.pairs.levels]
     placed = {study.subject.port(s).plug: s for s in sites if s.position is not None}
     if placed:  # of one input, so that axes of inputs and of tokens cannot be confused
-        study.subject.run(batches[0], read=tuple(placed.values()))
+        study.subject.run(batches[0], read=tuple(placed.values()), last=True)
     places = {study.subject.port(s).plug: Site(s.where) for s in sites}
     open_ = set(places)
     for batch in batches:
