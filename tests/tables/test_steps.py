@@ -139,3 +139,39 @@ def test_a_dose_taken_as_categories_at_a_level_that_no_row_has(d: pd.DataFrame) 
     study = xw.TableStudy.from_frame(doses, "a -> m -> y", adjust=["x"], levels=(2, 5))
     with pytest.raises(CrossworldError, match=r"takes as categories.* at 5"):
         xw.estimate(study, xw.Regression(mediator="m ~ C(a) + x"), [xw.NIE])
+
+
+@pytest.mark.parametrize(
+    ("right", "exact"),
+    [
+        ("a + m + b + I((b - 1) * m**2) + x", True),
+        ("a * m + I((b - 1) * m**3) + x", True),
+        ("a + m + b + I((b - 1) * np.exp(m / 2)) + x", True),
+        ("a + m + b + I((b > 1) * (m > 1.2)) + x", False),
+        ("a + m + t + I((t == 'two') * m**2) + x", True),
+    ],
+)
+@pytest.mark.parametrize("outcome", ["y", "z"])
+def test_a_term_that_only_one_category_shows(
+    d: pd.DataFrame, outcome: str, right: str, exact: bool
+) -> None:
+    """A normal mediator is bent where another one takes its second value, straight at its first."""
+    first = "t" if "t" in right.split() else "b"
+    d = d.iloc[:150].assign(t=np.where(d.b == 2, "two", "one")[:150])
+    study = xw.TableStudy.from_frame(d, f"a -> {first} -> m -> {outcome}", adjust=["x"])
+    fb = smf.glm("I(b - 1) ~ a + x", d, family=sm.families.Binomial()).fit(tol=1e-13)
+    fm = smf.ols("m ~ a + b + x", d).fit()
+    family = sm.families.Binomial() if outcome == "z" else sm.families.Gaussian()
+    fy = smf.glm(f"{outcome} ~ {right}", d, family=family).fit(tol=1e-13)
+    points = np.linspace(-8, 8, 801)
+    chance, expected = fb.predict(d.assign(a=0)), 0.0
+    for value, text, share in ((1, "one", 1 - chance), (2, "two", chance)):
+        drawn = d.assign(a=0, b=value, t=text)
+        mean = np.repeat(fm.predict(drawn).to_numpy(), points.size)
+        drawn = drawn.loc[drawn.index.repeat(points.size)].assign(a=1)
+        drawn["m"] = mean + np.sqrt(fm.scale) * np.tile(points, len(d))
+        found = fy.predict(drawn).to_numpy().reshape(len(d), -1) @ (stats.norm.pdf(points) * 0.02)
+        expected += float((share * found).mean())
+    method = xw.Regression(outcome=f"{outcome} ~ {right}")
+    got = cell(study, method, Y(1, M(0)))
+    assert got == pytest.approx(expected, abs=1e-7 if exact else 5e-3)

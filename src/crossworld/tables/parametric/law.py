@@ -10,8 +10,9 @@ r"""How the draws of a cell are integrated, decided from the models alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,24 +83,34 @@ class Laws:
     def _few(self, variable: str) -> bool:
         return 0 < len(self.models[variable].support) <= FEW if variable in self.models else True
 
-    def _linear(self, node: Node, parent: str, codes: Mapping[str, float]) -> bool:
-        """Whether a draw's predictor is linear in its numeric parents, discrete codes given."""
+    def _linear(self, node: Node, parent: str, values: Mapping[str, Sequence[float]]) -> bool:
+        """Whether a draw's predictor is linear in its numeric parents at all discrete values."""
         if node.level is None:
             return True
-        if self.models[node.variable].design.rows.columns[parent].is_text:
+        if self._is_text(parent):
             return False
-        given = {p: v for p, v in codes.items() if p in node.parents}
-        return self.predictor(node, given).degree <= 1
+        given = {p: v for p, v in values.items() if p in node.parents}
+        text = {p: v for p, v in given.items() if self._is_text(p)}
+        few = {p: v for p, v in given.items() if p not in text and self._few(p)}
+        design, level = self.models[node.variable].design, node.level
+        return all(
+            design.at(level, held).degree <= 1
+            or (
+                bool(few)
+                and all(design.at(level, held | own).degree <= 1 for own in _combinations(few))
+            )
+            for held in _combinations(text)
+        )
 
     def modes(self, plan: Plan) -> tuple[str, ...]:
         """How each draw of a plan is integrated, decided from the last to the first."""
         normal = [self._is_normal(n) for n in plan.nodes]
-        codes = {
-            n.variable: n.value if n.value is not None else self._some(n)
+        values = {
+            n.variable: (n.value,) if n.value is not None else self._support(n)
             for n, is_normal in zip(plan.nodes, normal, strict=True)
             if not is_normal
         }
-        text = {p: v for p, v in codes.items() if self._is_text(p)}
+        text = {p: v for p, v in values.items() if self._is_text(p)}
         found = ["fixed"] * len(plan.nodes)
         for i in range(len(plan.nodes) - 1, -1, -1):
             node = plan.nodes[i]
@@ -110,7 +121,7 @@ class Laws:
             last = i in plan.outcome.parents.values()
             users += [plan.outcome] if last else []
             if normal[i]:
-                carried = all(self._linear(n, node.variable, codes) for n in users)
+                carried = all(self._linear(n, node.variable, values) for n in users)
                 carried = carried and all(found[j] in ("carried", "averaged") for j in later)
                 found[i] = "carried" if carried else "integrated"
             else:
@@ -126,10 +137,9 @@ class Laws:
     def _is_text(self, variable: str) -> bool:
         return self.outcome.design.rows.columns[variable].is_text
 
-    def _some(self, node: Node) -> float:
-        """Return one value a discrete draw can take."""
-        support = self.models[node.variable].support
-        return support[0] if support else 1.0
+    def _support(self, node: Node) -> tuple[float, ...]:
+        """Values a discrete draw can take; of a count one of them."""
+        return self.models[node.variable].support or (1.0,)
 
     def _only_mean(self, j: int, plan: Plan, found: Sequence[str]) -> bool:
         """Whether a draw is linear in its parents and only its mean matters later."""
@@ -180,3 +190,8 @@ class Laws:
                 if mode == "integrated" or (mode == "carried" and nonlinear):
                     needed.add(self.groups[node.variable][0])
         return tuple(sorted(needed))
+
+
+def _combinations(values: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+    """Every way to give each variable one of its values."""
+    return (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
