@@ -6,6 +6,8 @@ Transformers called both ``past_key_values`` until version 5.23 and ``cache`` si
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 NAMES = ("cache", "past_key_values")
@@ -19,7 +21,12 @@ def cache_argument(model: Any) -> str | None:
     model
         A torch module.
     """
-    takes = inspect.signature(model.forward).parameters
+    return _argument(getattr(model.forward, "__func__", model.forward))
+
+
+@lru_cache(maxsize=64)  # asked for every token that is written
+def _argument(forward: Callable[..., Any]) -> str | None:
+    takes = inspect.signature(forward).parameters
     return next((name for name in NAMES if name in takes), None)
 
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Cell
+from crossworld.core.options import check_whole
 from crossworld.datasets.laws import Array, Bernoulli, Discrete, State, coin, rows
 from crossworld.datasets.puzzles import draw_puzzle, spoil, write_reasoning
 from crossworld.datasets.simulated import Model
-from crossworld.errors import DesignError, SpecError
+from crossworld.errors import DesignError
 
 if TYPE_CHECKING:
     from crossworld.tables.study import TableStudy
@@ -192,8 +193,7 @@ def reasoning_texts(n: int = 1000, *, seed: int = 0, slips: bool = False) -> Rea
     """
     import pandas as pd
 
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise SpecError(f"n is a whole number of at least 1, got {n!r}")
+    check_whole("n", n, 1)
     model, rng = _model(slips), np.random.default_rng(seed)
     state: dict[str, Array] = {"": np.empty(n)}
     for law in model.covariates:

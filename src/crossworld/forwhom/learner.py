@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.estimate import Codes, Vector
+from crossworld.core.options import check_whole_fields
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.forwhom.target import Matrix, Target
 
@@ -43,13 +44,7 @@ class DRLearner:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, number, least in (
-            ("folds", self.folds, 2),
-            ("groups", self.groups, 2),
-            ("seed", self.seed, 0),
-        ):
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise SpecError(f"{name} is a whole number of at least {least}, got {number!r}")
+        check_whole_fields(self, {"folds": 2, "groups": 2, "seed": 0})
         if isinstance(self.learner, str) and self.learner not in LEARNERS:
             raise SpecError.unknown("learner of DRLearner", self.learner, LEARNERS)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from crossworld.core.effects import NIE
 from crossworld.core.estimand import Estimand
 from crossworld.core.estimate import Estimate
+from crossworld.core.options import check_whole
 from crossworld.core.table import Effect, EffectTable
 from crossworld.errors import DesignError, FitWarning, SpecError
 from crossworld.forwhom.columns import names_of, read
@@ -59,8 +60,7 @@ class RuleSearch:
         if not 0.0 < self.smallest < 0.5:
             raise SpecError(f"smallest is a share under one half, got {self.smallest!r}; try 0.1")
         Multiplier(self.draws)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise SpecError(f"seed is a whole number of at least 0, got {self.seed!r}")
+        check_whole("seed", self.seed, 0)
 
 
 def rules(

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from crossworld.core.options import check_whole
 from crossworld.core.protocols import Array, Progress
-from crossworld.errors import SpecError
 
 BLOCK = 1 << 15  # replicates x units handled at once: arrays that stay in cache
 Task = Callable[[np.random.SeedSequence, int], Array]
@@ -30,9 +30,8 @@ def run(
     progress: Progress | None = None,
 ) -> Array:
     """Run ``task(seed, size)`` for every block and stack the (size, k) results."""
-    for name, number, least in (("workers", workers, 1), ("seed", seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise SpecError(f"{name} is a whole number of at least {least}, got {number!r}")
+    check_whole("workers", workers, 1)
+    check_whole("seed", seed, 0)
     seeds = np.random.SeedSequence(seed).spawn(len(sizes))
     total, done, parts = sum(sizes), 0, []
     with _one_thread():

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from crossworld.core.expression import Y
+from crossworld.core.options import check_whole_fields
 from crossworld.core.protocols import Progress
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError
@@ -17,7 +18,6 @@ from crossworld.internals import family
 from crossworld.internals.agreement import agreement, drawn
 from crossworld.internals.frames import Frame, frames
 from crossworld.internals.linear import Linear, backward, graph
-from crossworld.internals.options import check_whole
 from crossworld.internals.patch import Patch
 from crossworld.internals.site import Site
 from crossworld.internals.sources import Source
@@ -67,7 +67,7 @@ class AtPStar:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_whole(self, {"batch_size": 1, "check": 0, "seed": 0})
+        check_whole_fields(self, {"batch_size": 1, "check": 0, "seed": 0})
 
     def sizes(self, study: PatchStudy) -> Any:
         """Size of every site's effect for every pair, (n, sites)."""

@@ -10,13 +10,13 @@ import numpy as np
 
 from crossworld.core.expression import Cell, Y
 from crossworld.core.fits import Given
+from crossworld.core.options import check_whole_fields
 from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError
 from crossworld.internals.agreement import agreement, drawn
 from crossworld.internals.frames import Frame, frames
 from crossworld.internals.linear import Linear, plain_value
-from crossworld.internals.options import check_whole
 from crossworld.internals.patch import Patch
 from crossworld.internals.site import Site
 from crossworld.internals.study import Forced, PatchStudy
@@ -83,7 +83,7 @@ class Attribution:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_whole(self, {"batch_size": 1, "check": 0, "seed": 0})
+        check_whole_fields(self, {"batch_size": 1, "check": 0, "seed": 0})
 
     def prepare(self, study: PatchStudy, cells: Sequence[Cell]) -> Fit:
         """Linearise once; resampling reweights the pairs."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
+from crossworld.core.options import check_whole_fields
 from crossworld.core.protocols import Progress
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.agreement import agreement, drawn
@@ -16,7 +17,6 @@ from crossworld.internals.eap import accumulate, bounds, contributions, mask, pr
 from crossworld.internals.edgescores import EdgeScores
 from crossworld.internals.exact import edge_effects
 from crossworld.internals.frames import Frame, check_aligned, frames, wiring_of
-from crossworld.internals.options import check_whole
 from crossworld.internals.study import PatchStudy
 from crossworld.internals.tape import ENTRY, Slopes, Tape, sloped, tape, written
 from crossworld.internals.wiring import Wiring
@@ -101,7 +101,7 @@ class EdgeAttribution:
         if self.rule not in RULES:
             raise SpecError.unknown("rule of EdgeAttribution", str(self.rule), RULES)
         least = {"steps": 1, "batch_size": 1, "memory": 1, "check": 0, "seed": 0}
-        check_whole(self, least)
+        check_whole_fields(self, least)
 
     def scores(self, study: PatchStudy) -> EdgeScores:
         """Score every edge for every pair.

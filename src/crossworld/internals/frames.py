@@ -10,7 +10,7 @@ import numpy as np
 
 from crossworld.errors import DesignError
 from crossworld.internals.inputs import Batch
-from crossworld.internals.metrics import Rows
+from crossworld.internals.metrics import Rows, reads_last
 from crossworld.internals.site import Site
 from crossworld.internals.study import Ints, PatchStudy
 from crossworld.internals.subject import TorchSubject
@@ -64,9 +64,7 @@ class Frame:
     @property
     def last(self) -> bool:
         """Whether logits of the last position are all that the metric needs."""
-        if getattr(self.study.metric, "at", None) != "-1":
-            return False
-        return all(b.ends_together for b in self.batches.values())
+        return all(reads_last(self.study.metric, b) for b in self.batches.values())
 
     def score(self, output: Any, batch: Batch) -> Any:
         """Metric of an output, (B,)."""

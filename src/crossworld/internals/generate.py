@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossworld.core.options import check_whole_fields
 from crossworld.core.table import EffectTable
 from crossworld.decoders import cache_argument
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.causality import is_causal
 from crossworld.internals.gumbel import choose, hindsight
 from crossworld.internals.inputs import Batch, Span, batch
-from crossworld.internals.options import check_whole
 from crossworld.internals.ports import Value
 from crossworld.internals.rates import codes, mean, mean_effect, rate, tabled
 from crossworld.internals.site import Site
@@ -78,7 +78,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole(self, {"length": 1, "batch": 1})
+        check_whole_fields(self, {"length": 1, "batch": 1})
         if not self.temperature > 0.0:
             raise SpecError(f"temperature is above 0, got {self.temperature!r}")
 
@@ -270,7 +270,8 @@ class _Writer:
         options: dict[str, Any] = {}
         if self.cache is not None:
             name = cache_argument(self.subject.model)
-            options = {str(name): self.cache, "use_cache": True}
+            assert name is not None  # or there is no cache
+            options = {name: self.cache, "use_cache": True}
         held = self._batch(self.tokens[:, self.seen :])
         write = {**self.fixed, **self.always} if self.seen == 0 else self.always
         output = self.subject.run(held, write=write, last=True, options=options).output

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from crossworld.core.options import check_whole_fields
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.backend import torch
 from crossworld.internals.inputs import Batch, numbers
-from crossworld.internals.options import check_whole
 from crossworld.internals.pairs import Pairs
 from crossworld.internals.site import Site
 
@@ -49,7 +49,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         Site.parse(self.at)
-        check_whole(self, {"draws": 1, "seed": 0})
+        check_whole_fields(self, {"draws": 1, "seed": 0})
         is_number = isinstance(self.scale, int | float) and not isinstance(self.scale, bool)
         if not is_number or not np.isfinite(self.scale) or self.scale <= 0:
             raise SpecError(f"scale of Noise is positive, got {self.scale!r}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from crossworld.core.expression import Cell
 from crossworld.core.fits import Given
+from crossworld.core.options import check_whole_fields
 from crossworld.core.protocols import Fit, Progress
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
@@ -20,7 +21,6 @@ from crossworld.internals.inputs import Batch
 from crossworld.internals.joined import natural as natural_run
 from crossworld.internals.kept import Kept, asked
 from crossworld.internals.metrics import Rows
-from crossworld.internals.options import check_whole
 from crossworld.internals.reach import check_reach
 from crossworld.internals.site import Site, sites
 from crossworld.internals.sources import Source, derangement, mean_of, value_of
@@ -79,7 +79,7 @@ class Patch:
     progress: Progress | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_whole(self, {"batch_size": 1, "memory": 1})
+        check_whole_fields(self, {"batch_size": 1, "memory": 1})
         if isinstance(self.hold, str):
             raise SpecError(f"hold is a list of sites, got {self.hold!r}")
         object.__setattr__(self, "hold", tuple(self.hold))

@@ -59,7 +59,8 @@ class Prefix:
         """
         takes = inspect.signature(self.model.forward).parameters
         device, length = self.keys[0].device, self.keys[0].shape[2]
-        name = str(cache_argument(self.model))
+        name = cache_argument(self.model)
+        assert name is not None  # keys and values came from it
         found: dict[str, Any] = {name: self._cache(first, jobs), "use_cache": True}
         if "position_ids" in takes:
             found["position_ids"] = torch().arange(first, length, device=device)[None]

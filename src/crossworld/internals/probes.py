@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.estimate import Codes
+from crossworld.core.options import check_whole
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.curves import drawn
@@ -44,8 +45,7 @@ class Probing:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.folds, bool) or not isinstance(self.folds, int) or self.folds < 2:
-            raise SpecError(f"folds is a whole number of at least 2, got {self.folds!r}")
+        check_whole("folds", self.folds, 2)
         if not self.penalty > 0.0:
             raise SpecError(f"penalty is above 0, got {self.penalty!r}")
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from crossworld.core.analysis import Analysis
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import SpecError
@@ -18,7 +19,6 @@ from crossworld.refute.rerun import (
     Attempts,
     attempt,
     bound,
-    check_whole,
     effects,
     generators,
     unused,

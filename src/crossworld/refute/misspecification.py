@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from crossworld.core.analysis import Analysis
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import EffectTable, probability
 from crossworld.errors import SpecError
@@ -76,8 +77,7 @@ class Misspecification:
     def __post_init__(self) -> None:
         if isinstance(self.level, bool) or not 0.0 < self.level < 1.0:
             raise SpecError(f"level is a probability between 0 and 1, got {self.level!r}")
-        if isinstance(self.terms, bool) or not isinstance(self.terms, int) or self.terms < 1:
-            raise SpecError(f"terms is a whole number of at least 1, got {self.terms!r}")
+        check_whole("terms", self.terms, 1)
 
     def refute(
         self, analysis: Analysis[Any], result: EffectTable, *, workers: int = 1

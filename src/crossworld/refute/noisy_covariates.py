@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from crossworld.core.analysis import Analysis
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import SpecError
 from crossworld.refute.protocols import Blurs, lacking
-from crossworld.refute.rerun import Attempts, attempt, bound, check_whole, effects, generators
+from crossworld.refute.rerun import Attempts, attempt, bound, effects, generators
 
 QUARTER = 0.25  # share of the estimate by which it may move
 SHOWS = (

@@ -14,9 +14,10 @@ from crossworld.core.analysis import Analysis
 from crossworld.core.estimand import Estimand, needed
 from crossworld.core.estimate import Estimate
 from crossworld.core.fits import Given, portable, prepare
+from crossworld.core.options import check_whole
 from crossworld.core.scores import Scores
 from crossworld.core.table import Effect, EffectTable
-from crossworld.errors import CrossworldError, SpecError
+from crossworld.errors import CrossworldError
 from crossworld.infer.wald import Wald
 from crossworld.tables.robust import reuse
 
@@ -186,9 +187,3 @@ def unused(
             if abs(row.estimate - before) > within * max(abs(before), 1e-300):
                 return False
     return True
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Refuse a number that is not whole or too small."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SpecError(f"{name} is a whole number of at least {least}, got {value!r}")

@@ -8,10 +8,10 @@ from typing import Any
 
 from crossworld import catalog
 from crossworld.core.analysis import Analysis
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refuter
 from crossworld.core.table import EffectTable
 from crossworld.errors import SpecError
-from crossworld.refute.rerun import check_whole
 from crossworld.tables.robust import reuse
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from crossworld.core.analysis import Analysis
 from crossworld.core.estimand import Estimand
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.refute.expected import Key, beside_total, is_null
@@ -21,7 +22,6 @@ from crossworld.refute.rerun import (
     Attempts,
     attempt,
     bound,
-    check_whole,
     effects,
     generators,
     original_fits,

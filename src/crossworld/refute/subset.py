@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossworld.core.analysis import Analysis
 from crossworld.core.estimand import Estimand
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import SpecError
@@ -20,7 +21,6 @@ from crossworld.refute.rerun import (
     Attempts,
     attempt,
     bound,
-    check_whole,
     effects,
     generators,
     unused,

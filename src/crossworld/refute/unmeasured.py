@@ -10,6 +10,7 @@ import numpy as np
 
 from crossworld.core.analysis import Analysis
 from crossworld.core.estimand import Estimand
+from crossworld.core.options import check_whole
 from crossworld.core.refutation import Refutation
 from crossworld.core.table import Effect, EffectTable, number
 from crossworld.errors import CrossworldError, SpecError
@@ -19,7 +20,6 @@ from crossworld.refute.rerun import (
     Attempts,
     attempt,
     bound,
-    check_whole,
     effects,
     generators,
     unused,

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from crossworld.core.estimand import Estimand
 from crossworld.core.expression import Cell
-from crossworld.errors import DesignError, SpecError
+from crossworld.core.options import check_whole
+from crossworld.errors import DesignError
 from crossworld.sensitivity.interval import Bounds, BoundsTable
 from crossworld.sensitivity.pseudo import (
     Split,
@@ -159,8 +160,7 @@ def support_bounds(
     """
     estimator = check_estimator(estimator, "support_bounds")
     check_level(level)
-    if isinstance(cuts, bool) or not isinstance(cuts, int) or cuts < 1:
-        raise SpecError(f"cuts is a whole number of at least 1, got {cuts!r}")
+    check_whole("cuts", cuts, 1)
     questions = asked(study, effects, "support_bounds")
     known, crossed = split_cells(study, questions, "support_bounds")
     data = arrays(study, "support_bounds")

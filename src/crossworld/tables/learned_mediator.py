@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from crossworld.core.expression import Cell
+from crossworld.core.options import check_whole_fields
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.tables.learned import formula
@@ -113,10 +114,7 @@ class LearnedMediator:
         if not isinstance(self.interaction, bool):
             raise SpecError(f"interaction is True or False, got {self.interaction!r}")
         least = {"hidden": 1, "seed": 0, **({} if self.batch_size is None else {"batch_size": 1})}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise SpecError(f"{name} is a whole number of at least {lowest}, got {value!r}")
+        check_whole_fields(self, least)
         if (
             isinstance(self.penalty, bool)
             or not isinstance(self.penalty, int | float)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from crossworld.core.estimate import Codes
 from crossworld.core.expression import Cell
+from crossworld.core.options import check_whole_fields
 from crossworld.core.scores import Scores
 from crossworld.errors import DesignError, SpecError
 from crossworld.tables.robust.balance import describe_weights
@@ -137,10 +138,7 @@ class Riesz:
     def __post_init__(self) -> None:
         check_features(self.features)
         _check_penalty(self.penalty)
-        for name in ("repeats", "workers"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+        check_whole_fields(self, {"repeats": 1, "workers": 1})
         if isinstance(self.folds, str) and self.repeats > 1:
             raise SpecError("given folds cannot be repeated; use a number of folds, or repeats=1")
         if self.shift is not None and not (_is_number(self.shift) and self.shift != 0.0):

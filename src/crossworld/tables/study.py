@@ -218,7 +218,7 @@ class TableStudy:
             return self.levels[int(level)]
         code = self.treatment.code(level)
         known = self.treatment.distinct()
-        if code is None or (code not in known and self._is_discrete()):
+        if code is None or (code not in known and self.is_discrete):
             shown = ", ".join(self.treatment.show(v) for v in known[:12])
             raise DesignError(
                 f"{level!r} is not a level of the treatment {self.path.treatment!r}, whose values "
@@ -226,7 +226,9 @@ class TableStudy:
             )
         return code
 
-    def _is_discrete(self) -> bool:
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the treatment has few enough values to be levels."""
         return self.treatment.is_text or len(self.treatment.distinct()) <= roles.DISCRETE
 
     def check(self, cells: Sequence[Cell]) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from crossworld.core.options import check_whole_fields
 from crossworld.errors import DesignError, SpecError
 from crossworld.internals.alignment.problem import Candidate, Directions, Problem
 from crossworld.internals.backend import torch
-from crossworld.internals.options import check_whole
 
 
 class Method(Protocol):
@@ -295,7 +295,7 @@ def _arrays(directions: Directions) -> dict[str, Any]:
 
 
 def _check(method: Any) -> None:
-    check_whole(method, {"epochs": 1, "batch": 1, "restarts": 1})
+    check_whole_fields(method, {"epochs": 1, "batch": 1, "restarts": 1})
     if not 0.0 < method.validation < 1.0:
         raise SpecError(f"validation is a share between 0 and 1, got {method.validation!r}")
     if not method.rate > 0.0:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from crossworld.core.options import check_whole_fields
 from crossworld.core.table import EffectTable
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.internals.alignment.interchange import Agreement, interchange_accuracy, swapped
@@ -22,7 +23,6 @@ from crossworld.internals.alignment.task import (
     places,
 )
 from crossworld.internals.backend import torch
-from crossworld.internals.options import check_whole
 from crossworld.internals.rates import paired_difference, rate, tabled
 from crossworld.internals.subject import TorchSubject
 
@@ -56,7 +56,7 @@ class InterchangeTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole(self, {"epochs": 1, "batch": 1})
+        check_whole_fields(self, {"epochs": 1, "batch": 1})
         if not self.rate > 0.0 or self.weight < 0.0 or self.decay < 0.0:
             raise SpecError(
                 "rate is above 0, weight and decay are at least 0, got "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossworld.core.options import check_whole
 from crossworld.errors import DesignError, SpecError
 from crossworld.reasoning.observational.embedding import TOKEN, vectorizer
 from crossworld.reasoning.observational.leakage import (
@@ -116,7 +117,7 @@ class SalientFeatures:
     features: int = 50
 
     def __post_init__(self) -> None:
-        _count(self.features, "features")
+        check_whole("features", self.features, 1)
 
     def fit(self, data: Any, arm: Mask) -> Transform:
         """Learn from labelled texts which words tell their treatment."""
@@ -158,7 +159,7 @@ class NullspaceProjection:
     rounds: int = 4
 
     def __post_init__(self) -> None:
-        _count(self.rounds, "rounds")
+        check_whole("rounds", self.rounds, 1)
 
     def fit(self, data: Any, arm: Mask) -> Transform:
         """Learn from labelled embeddings the directions that tell their treatment."""
@@ -295,8 +296,3 @@ def _texts(data: Any, name: str) -> list[str]:
 def _between(value: float, name: str, *, low: float = 0.0) -> None:
     if not low < value < 1.0:
         raise SpecError(f"{name} lies between {low:g} and 1, got {value!r}")
-
-
-def _count(value: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")

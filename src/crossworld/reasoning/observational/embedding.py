@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossworld.errors import DesignError, SpecError
+from crossworld.core.options import check_whole
+from crossworld.errors import DesignError
 from crossworld.reasoning.segment import segment
 
 Array = NDArray[np.float64]
@@ -91,8 +92,7 @@ def embed(texts: Sequence[str], *, embedder: Embedder | None = None, components:
 
 def check_components(components: int) -> None:
     """Refuse a number of components that is no whole number of at least 1."""
-    if isinstance(components, bool) or not isinstance(components, int) or components < 1:
-        raise SpecError(f"components is a whole number of at least 1, got {components!r}")
+    check_whole("components", components, 1)
 
 
 def _semantic(texts: list[str], components: int) -> Array:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossworld.errors import DesignError, MissingExtraError, SpecError
+from crossworld.core.options import check_whole
+from crossworld.errors import DesignError, MissingExtraError
 from crossworld.reasoning.observational.embedding import (
     FLAT,
     SEED,
@@ -248,8 +249,7 @@ def sentence_embedder(
     DesignError
         If the model is not on this machine.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise SpecError(f"batch_size is a whole number of at least 1, got {batch_size!r}")
+    check_whole("batch_size", batch_size, 1)
     if importlib.util.find_spec("sentence_transformers") is None:
         raise MissingExtraError.for_feature(f"the embedder {name!r}", "embed")
     from sentence_transformers import SentenceTransformer

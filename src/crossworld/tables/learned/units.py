@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossworld.core.options import check_whole
 from crossworld.errors import DesignError, EstimationError, SpecError
 from crossworld.tables.learned.coefficients import Coefficients, stacked
 from crossworld.tables.learned.fitting import Fit, learn
@@ -270,8 +271,7 @@ def learn_models(options: Options, study: TableStudy, *, draws: int = DRAWS) -> 
     EstimationError
         If fewer than 20 replicates can be fitted.
     """
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < FEWEST:
-        raise SpecError(f"draws is a whole number of at least {FEWEST}, got {draws!r}")
+    check_whole("draws", draws, FEWEST)
     setup = set_up(options, study)
     pair = [int(np.flatnonzero(setup.levels == v)[0]) for v in study.levels]
     arms = np.stack([setup.arm(j) for j in pair])

@@ -19,7 +19,6 @@ from crossworld.tables.parametric.law import Group, Laws
 from crossworld.tables.parametric.models import Model, fit
 from crossworld.tables.parametric.plan import Scheme, make_plan
 from crossworld.tables.parametric.problem import Problem
-from crossworld.tables.roles import DISCRETE
 from crossworld.tables.study import TableStudy
 
 Array = NDArray[np.float64]
@@ -364,8 +363,7 @@ def _diagnostics(study: TableStudy, models: Mapping[str, Model], share: Array) -
     values = study.treatment.values
     counts = {study.treatment.show(v): int((values == v).sum()) for v in study.levels}
     described = {name: f"{m.family.name}, {m.design.formula}" for name, m in models.items()}
-    discrete = study.treatment.is_text or len(study.treatment.distinct()) <= DISCRETE
-    few = {k: v for k, v in counts.items() if v < FEW_ROWS} if discrete else {}
+    few = {k: v for k, v in counts.items() if v < FEW_ROWS} if study.is_discrete else {}
     told = [
         f"only {v} {'row has' if v == 1 else 'rows have'} {study.path.treatment!r} at {k}: "
         "standard errors are too small there"

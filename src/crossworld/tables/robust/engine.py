@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossworld.core.expression import Cell
+from crossworld.core.options import check_whole_fields
 from crossworld.core.scores import Scores
 from crossworld.errors import SpecError
 from crossworld.tables.robust.data import Route, arrays, route
@@ -75,10 +76,7 @@ def check_options(options: Options) -> None:
     """
     if not 0.0 <= options.trim < 0.5:
         raise SpecError(f"trim is a probability under one half, got {options.trim!r}")
-    for name in ("repeats", "workers"):
-        value = getattr(options, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SpecError(f"{name} is a whole number of at least 1, got {value!r}")
+    check_whole_fields(options, {"repeats": 1, "workers": 1})
     if isinstance(options.folds, str) and options.repeats > 1:
         raise SpecError("given folds cannot be repeated; use a number of folds, or repeats=1")
 
