@@ -40,7 +40,6 @@ Finished designs are kept, so the study can be stopped and resumed.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -49,6 +48,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resumed import add, started
 
 from crossworld.core.analysis import contrast
 from crossworld.core.expression import Y
@@ -390,13 +390,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
     warnings.simplefilter("ignore", CrossworldWarning)
-    done = set()
-    if options.out.exists():
-        with options.out.open(encoding="utf-8") as held:
-            done = {(r["population"], r["pairs"], r["clusters"]) for r in csv.DictReader(held)}
-    else:
-        with options.out.open("w", newline="", encoding="utf-8") as out:
-            csv.DictWriter(out, FIELDS).writeheader()
+    done = started(options.out, FIELDS)
     settings: dict[str, Setting] = {}
     for design in (d for d in DESIGNS if d.key not in done):
         name = "random" if design.clustered else design.population
@@ -408,8 +402,7 @@ def main() -> None:
         held_out = settings[name]
         truths = exact(design, held_out)
         rows = counted(design, drawn(design, held_out, [int(s) for s in spawned]), truths)
-        with options.out.open("a", newline="", encoding="utf-8") as out:
-            csv.DictWriter(out, FIELDS).writerows(rows)
+        add(options.out, FIELDS, rows)
 
 
 if __name__ == "__main__":

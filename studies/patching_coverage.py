@@ -28,7 +28,6 @@ Finished designs are kept, so the study can be stopped and resumed.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import warnings
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from resumed import add, started
 
 from crossworld.core.analysis import contrast
 from crossworld.core.effects import INT_MED, NDE, NIE, PNIE, TE
@@ -176,13 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
     warnings.simplefilter("ignore", CrossworldWarning)
-    done = set()
-    if options.out.exists():
-        with options.out.open(encoding="utf-8") as held:
-            done = {(r["population"], r["units"], r["clusters"]) for r in csv.DictReader(held)}
-    else:
-        with options.out.open("w", newline="", encoding="utf-8") as out:
-            csv.DictWriter(out, FIELDS).writeheader()
+    done = started(options.out, FIELDS)
     todo = [d for d in DESIGNS if d.key not in done]
     population = names() if any(d.population.startswith("name") for d in todo) else None
     for design in todo:
@@ -201,8 +195,7 @@ def main() -> None:
             truth = dict(gaussian_relu(n=2).facts)
             samples = gaussian(design, seeds)
         rows = table(design, samples, asked, truth)
-        with options.out.open("a", newline="", encoding="utf-8") as out:
-            csv.DictWriter(out, FIELDS).writerows(rows)
+        add(options.out, FIELDS, rows)
 
 
 if __name__ == "__main__":

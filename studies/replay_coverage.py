@@ -18,11 +18,11 @@ one. Finished designs are kept, so the study can be stopped and resumed.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
+from resumed import add, started
 
 from crossworld.core.analysis import estimate
 from crossworld.core.effects import NDE, NIE, PNIE, TE
@@ -164,20 +164,13 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    done = set()
-    if options.out.exists():
-        with options.out.open() as held:
-            done = {(r["questions"], r["traces"], r["readouts"]) for r in csv.DictReader(held)}
-    else:
-        with options.out.open("w", newline="") as out:
-            csv.DictWriter(out, FIELDS).writeheader()
+    done = started(options.out, FIELDS)
     for q in QUESTIONS:
         for k, r in DRAWS:
             if (str(q), str(k), str(r)) in done:
                 continue
             rows = design((q, k, r), options.replicates)
-            with options.out.open("a", newline="") as out:
-                csv.DictWriter(out, FIELDS).writerows(rows)
+            add(options.out, FIELDS, rows)
 
 
 if __name__ == "__main__":

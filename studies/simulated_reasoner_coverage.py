@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resumed import add, started
 
 from crossworld.core.analysis import estimate
 from crossworld.core.effects import NDE, NIE, PNIE, TE, TNDE
@@ -194,19 +195,12 @@ def main() -> None:
     if options.markdown:
         print(table(options.out))
         return
-    done = set()
-    if options.out.exists():
-        with options.out.open() as held:
-            done = {tuple(int(r[n]) for n in FIELDS[:3]) for r in csv.DictReader(held)}
-    else:
-        with options.out.open("w", newline="") as out:
-            csv.DictWriter(out, FIELDS).writeheader()
+    done = started(options.out, FIELDS)
     chosen = range(len(DESIGNS)) if options.designs is None else options.designs.split(",")
     for size in (DESIGNS[int(k)] for k in chosen):
-        if size not in done:
+        if tuple(map(str, size)) not in done:
             rows = design(size, options.replicates)
-            with options.out.open("a", newline="") as out:
-                csv.DictWriter(out, FIELDS).writerows(rows)
+            add(options.out, FIELDS, rows)
 
 
 if __name__ == "__main__":
