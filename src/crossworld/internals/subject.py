@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -245,12 +245,35 @@ class TorchSubject:
         kwargs.update(options or {})
         named = isinstance(inputs, Mapping)
         try:
-            found = self.model(**inputs, **kwargs) if named else self.model(inputs, **kwargs)
+            with _side_by_side(self.model) if last else nullcontext():
+                found = self.model(**inputs, **kwargs) if named else self.model(inputs, **kwargs)
         except IndexError as error:
             raise DesignError(_not_looked_up(self, batch, error)) from error
         if hasattr(found, "logits"):
             return found.logits
         return found[0] if isinstance(found, tuple) else found
+
+
+@contextmanager
+def _side_by_side(model: Any) -> Iterator[None]:
+    """Let the head that makes logits have its rows side by side in memory.
+
+    Last positions are cut out of longer rows, and torch multiplies frozen weights by such rows one
+    by one, reading all of the vocabulary for each.
+    """
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is None:
+        yield
+        return
+
+    def gather(module: Any, args: tuple[Any, ...]) -> Any:
+        return (args[0].contiguous(), *args[1:])
+
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _not_looked_up(subject: TorchSubject, batch: Batch, error: IndexError) -> str:
