@@ -30,11 +30,11 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
     """
     batches = [study.pairs.batch([unit], level) for level in study.pairs.levels]
     placed = {study.subject.port(s).plug: s for s in sites if s.position is not None}
-    if placed:  # of one input, so that axes of inputs and of tokens cannot be confused
-        study.subject.run(batches[0], read=tuple(placed.values()), last=True)
     places = {study.subject.port(s).plug: Site(s.where) for s in sites}
     open_ = set(places)
-    for batch in batches:
+    # positions are read too: of one input, axes of inputs and of tokens cannot be confused
+    open_ -= _slopes(study, batches[0], places, also=tuple(placed.values()))
+    for batch in batches[1:]:
         open_ -= _slopes(study, batch, {plug: places[plug] for plug in open_}) if open_ else set()
     for plug in [p for p in places if p in open_]:  # flat there, or not on the way
         probe, weights = places[plug], plug[1] == "weights"
@@ -45,11 +45,13 @@ def check_reach(study: PatchStudy, sites: Sequence[Site], unit: int) -> None:
             )
 
 
-def _slopes(study: PatchStudy, batch: Batch, places: Mapping[Plug, Site]) -> set[Plug]:
+def _slopes(
+    study: PatchStudy, batch: Batch, places: Mapping[Plug, Site], *, also: Sequence[Site] = ()
+) -> set[Plug]:
     """Places at which the output has a slope: one pass forward and one back for all of them."""
     t = torch()
     last = reads_last(study.metric, batch)
-    read = tuple(dict.fromkeys(places.values()))
+    read = tuple(dict.fromkeys([*places.values(), *also]))
     run = study.subject.run(batch, read=read, grad=True, last=last)
     if not run.output.is_floating_point() or not run.output.requires_grad:
         return set()
