@@ -202,7 +202,9 @@ def test_what_does_not_fit_is_refused_with_the_limit(client: str, tmp_path: Path
 
 
 CHILD = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 from crossworld.reasoning.collect import collect_now
 from crossworld.reasoning.limits import Limits
 from tests.reasoning.loopback import PlainModel
